@@ -1,0 +1,194 @@
+"""Every refusal: a code for programs, a sentence for people, the HTTP status that says the same.
+
+Plain Python without Django, so that whatever decodes pictures can raise them too. How a refusal becomes an answer is
+told in `problems`.
+"""
+
+from typing import ClassVar, NamedTuple
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one field: a JSON pointer, a code, a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Refusal(Exception):
+    """Something is not done, and the client is told why. The argument replaces the class's own sentence."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    sentence: ClassVar[str]
+    retry_after: ClassVar[int | None] = None
+
+    def __init__(self, detail: str = "", *, errors: list[FieldError] | None = None) -> None:
+        super().__init__(detail or self.sentence)
+        self.detail = detail or self.sentence
+        self.errors = errors or []
+
+
+class Verdict(Refusal):
+    """A refusal that the bytes themselves have earned: it is kept with the upload and never retried."""
+
+    status = 422
+
+
+class NotAnImage(Verdict):
+    code = "not_an_image"
+    sentence = "This is not a picture that can be read here: JPEG, PNG, WebP, GIF and AVIF are."
+
+
+class Truncated(Verdict):
+    code = "truncated"
+    sentence = "It ends too early, so the transfer was probably cut. Send it again."
+
+
+class TooManyPixels(Verdict):
+    code = "too_many_pixels"
+    sentence = "It has more pixels than this service takes."
+
+
+class TooManyFrames(Verdict):
+    code = "too_many_frames"
+    sentence = "The animation has more frames, or more pixels in all its frames, than this service takes."
+
+
+class TooComplex(Verdict):
+    code = "too_complex"
+    sentence = "It takes more time or memory to read than this service allows."
+
+
+class TooLarge(Verdict):
+    status = 413
+    code = "too_large"
+    sentence = "It is larger than this service takes."
+
+
+class Empty(Verdict):
+    code = "empty"
+    sentence = "The file is empty."
+
+
+class SizeMismatch(Verdict):
+    code = "size_mismatch"
+    sentence = "What arrived does not have the size that was announced."
+
+
+class ChecksumMismatch(Verdict):
+    code = "checksum_mismatch"
+    sentence = "What arrived does not have the SHA-256 that was announced."
+
+
+class NotStaged(Refusal):
+    status = 409
+    code = "not_staged"
+    sentence = "The bytes have not arrived yet. Send them to the upload's URL, then complete it."
+
+
+class UploadExpired(Refusal):
+    status = 410
+    code = "upload_expired"
+    sentence = "The time for this upload is over. Nothing was kept; announce it again."
+
+
+class AlreadyKept(Refusal):
+    status = 409
+    code = "already_kept"
+    sentence = "This upload is an image already. Delete the image instead."
+
+
+class Trashed(Refusal):
+    status = 409
+    code = "trashed"
+    sentence = "This image is in the trash. Restore it before you change it."
+
+
+class PreconditionFailed(Refusal):
+    status = 412
+    code = "precondition_failed"
+    sentence = "The image was changed since you read it. Read it again."
+
+
+class Malformed(Refusal):
+    status = 400
+    code = "malformed"
+    sentence = "The body of the request could not be read."
+
+
+class Invalid(Refusal):
+    status = 422
+    code = "invalid"
+    sentence = "Some fields are not allowed as they are; `errors` says which."
+
+
+class Unauthenticated(Refusal):
+    status = 401
+    code = "unauthenticated"
+    sentence = "Sign in, or send an API key as `Authorization: Bearer ...`."
+
+
+class Forbidden(Refusal):
+    status = 403
+    code = "forbidden"
+    sentence = "This key or session may not do that."
+
+
+class NotFound(Refusal):
+    status = 404
+    code = "not_found"
+    sentence = "There is nothing here, or it is not yours."
+
+
+class MethodNotAllowed(Refusal):
+    status = 405
+    code = "method_not_allowed"
+    sentence = "This address does not take that method; `Allow` says which."
+
+
+class NotAcceptable(Refusal):
+    status = 406
+    code = "not_acceptable"
+    sentence = "The answer cannot be given in the format that `Accept` asks for."
+
+
+class LengthRequired(Refusal):
+    status = 411
+    code = "length_required"
+    sentence = "Send a Content-Length; chunked bodies are not taken."
+
+
+class UnsupportedMediaType(Refusal):
+    status = 415
+    code = "unsupported_media_type"
+    sentence = "Send multipart/form-data with a `file`, or the bytes with an image content type."
+
+
+class RateLimited(Refusal):
+    status = 429
+    code = "rate_limited"
+    sentence = "Too many requests. Wait a little."
+    retry_after = 60
+
+
+class StorageUnavailable(Refusal):
+    """The bucket did not answer, or refused. The cause is chained and belongs in the log only."""
+
+    status = 503
+    code = "storage_unavailable"
+    sentence = "The image store does not answer at the moment. Nothing was lost; try again."
+    retry_after = 5
+
+
+class DatabaseUnavailable(Refusal):
+    status = 503
+    code = "database_unavailable"
+    sentence = "The database does not answer at the moment. Nothing was lost; try again."
+    retry_after = 5
+
+
+class Internal(Refusal):
+    status = 500
+    code = "internal"
+    sentence = "A fault of ours. It was logged under the request id."

