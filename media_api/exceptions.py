@@ -52,7 +52,9 @@ class TooManyPixels(Verdict):
 
 class TooManyFrames(Verdict):
     code = "too_many_frames"
-    sentence = "The animation has more frames, or more pixels in all its frames, than this service takes."
+    sentence = (
+        "The animation has more frames, or more pixels in all its frames, than this service takes."
+    )
 
 
 class TooComplex(Verdict):
@@ -181,6 +183,13 @@ class StorageUnavailable(Refusal):
     retry_after = 5
 
 
+class ForeignBucket(Exception):
+    """The bucket is not this installation's, so nothing in it may be removed. For operators, never for clients."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The bucket belongs to another installation: {reason}.")
+
+
 class DatabaseUnavailable(Refusal):
     status = 503
     code = "database_unavailable"
@@ -192,3 +201,11 @@ class Internal(Refusal):
     status = 500
     code = "internal"
     sentence = "A fault of ours. It was logged under the request id."
+
+
+def verdict_of(code: str, detail: str) -> Verdict:
+    """The verdict that was written down with an upload."""
+    return VERDICTS[code](detail)
+
+
+VERDICTS = {verdict.code: verdict for verdict in Verdict.__subclasses__()}

@@ -11,12 +11,26 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import FileAwareEnv
+from environ.fileaware_mapping import FileAwareMapping
 
 from project import embedded
 from project.logging import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Variables(FileAwareMapping):  # type: ignore[misc]
+    """The environment. An empty variable is an absent one; a value does not end with a line end."""
+
+    def __getitem__(self, name: str) -> str:
+        value: str = super().__getitem__(name).strip()
+        if not value:
+            raise KeyError(name)
+        return value
+
+
 env = FileAwareEnv()
+env.ENVIRON = Variables()
 
 # --- where things are ---------------------------------------------------------------------------
 
@@ -28,7 +42,7 @@ if EMBEDDED:
             "Set DATABASE_URL and S3_ENDPOINT_URL: the embedded services are not installed here."
         )
     for name, value in embedded.environment(DATA).items():
-        os.environ.setdefault(name, value)
+        os.environ[name] = os.environ.get(name) or value
 
 
 def required(name: str) -> str:
@@ -41,6 +55,7 @@ def required(name: str) -> str:
     return value
 
 
+HOST = env("HOST", default="127.0.0.1")
 PORT = env.int("PORT", default=8000)
 PUBLIC_URL = env("PUBLIC_URL", default=f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
@@ -93,6 +108,7 @@ DEBUG = env.bool("DEBUG", default=False)
 LOG_LEVEL = env("LOG_LEVEL", default="INFO")
 LOG_FORMAT = env("LOG_FORMAT", default="auto")
 METRICS_TOKEN = env("METRICS_TOKEN", default="")
+METRICS_OPEN = HOST in ("127.0.0.1", "::1", "localhost")
 
 # --- Django: nothing below is read from the environment -----------------------------------------
 
@@ -139,7 +155,6 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
-    "media_api.problems.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -191,7 +206,19 @@ AUTH_PASSWORD_VALIDATORS = [
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
-    "default": {"BACKEND": "media_api.storage.ImageStorage"},
+    "default": {
+        "BACKEND": "media_api.storage.ImageStorage",
+        "OPTIONS": {
+            "endpoint_url": S3_ENDPOINT_URL,
+            "public_endpoint_url": S3_PUBLIC_ENDPOINT_URL,
+            "region_name": S3_REGION,
+            "bucket_name": S3_BUCKET,
+            "access_key": S3_ACCESS_KEY_ID,
+            "secret_key": S3_SECRET_ACCESS_KEY,
+            "upload_credentials": (S3_UPLOAD_ACCESS_KEY_ID, S3_UPLOAD_SECRET_ACCESS_KEY),
+            "link_window": LINK_WINDOW,
+        },
+    },
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -234,5 +261,6 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "shutdown_graceful_timeout": 5,
 }
 
+CSRF_FAILURE_VIEW = "project.errors.forbidden"
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
 DJANGO_STRUCTLOG_USER_ID_FIELD = None  # the user would cost a query on requests that need none

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class MediaApiConfig(AppConfig):
+    name = "media_api"
+    verbose_name = "Images"

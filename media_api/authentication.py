@@ -1,0 +1,57 @@
+"""Who is asking: a program by its API key, or a browser by its session (with CSRF)."""
+
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.db.models.functions import Now
+from rest_framework.authentication import (
+    BaseAuthentication,
+    SessionAuthentication,
+    get_authorization_header,
+)
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from .models import ApiKey
+
+SCHEME = "bearer"
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer sbx_<prefix>_<secret>` (RFC 6750)."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != SCHEME:
+            return None
+        key = find(text.strip())
+        if key is None:
+            raise AuthenticationFailed
+        note_use(key)
+        return key.owner, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="Shoebox"'
+
+
+def find(text: str) -> ApiKey | None:
+    """The key with this text, if its owner may still sign in."""
+    brand, _, rest = text.partition("_")
+    prefix, _, secret = rest.partition("_")
+    if brand != "sbx" or not secret:
+        return None
+    key = (
+        ApiKey.objects.select_related("owner").filter(prefix=prefix, owner__is_active=True).first()
+    )
+    return key if key and key.matches(secret) else None
+
+
+def note_use(key: ApiKey) -> None:
+    """Written at most once a minute, so that reading costs no write."""
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+    ApiKey.objects.filter(stale, id=key.id).update(last_used_at=Now())
+
+
+class BrowserSession(SessionAuthentication):
+    """Django's session, with CSRF enforced for whatever changes something."""

@@ -1,0 +1,36 @@
+"""Whose bucket it is. `_meta/epoch` names the database that explains its objects; no other may remove any."""
+
+import uuid
+
+from .exceptions import ForeignBucket
+from .models import Installation
+from .storage import EPOCH_KEY, image_storage
+
+
+def claim_bucket() -> None:
+    """Make the bucket if there is none, and write our epoch into it if it is empty. Raises ForeignBucket."""
+    storage = image_storage()
+    storage.make_bucket()
+    try:
+        require_own_bucket()
+    except FileNotFoundError as error:
+        if next(storage.keys(""), None) is not None:
+            raise ForeignBucket(
+                "it has objects, and no `_meta/epoch` says whose they are"
+            ) from error
+        storage.keep(EPOCH_KEY, str(epoch()).encode(), content_type="text/plain")
+
+
+def require_own_bucket() -> None:
+    """To be called before anything is removed that only the database knows to be left over.
+
+    Raises ForeignBucket, and FileNotFoundError if the bucket was never claimed.
+    """
+    found = image_storage().read(EPOCH_KEY).decode(errors="replace")
+    if found != str(epoch()):
+        raise ForeignBucket("its `_meta/epoch` is not that of this database")
+
+
+def epoch() -> uuid.UUID:
+    installation, _ = Installation.objects.get_or_create(id=1)
+    return installation.epoch

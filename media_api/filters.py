@@ -1,0 +1,63 @@
+from typing import Any
+
+import django_filters
+from django.http import QueryDict
+from rest_framework.exceptions import ValidationError
+
+from .models import Image, ImageQuerySet, Upload
+
+CONTENT_TYPES = ["jpeg", "png", "webp", "gif", "avif"]
+
+
+class ImageFilter(django_filters.FilterSet):
+    """What a list of images may be narrowed to. Several tags: images that have all of them."""
+
+    q = django_filters.CharFilter(method="filter_words", max_length=200)
+    type = django_filters.ChoiceFilter(
+        method="filter_type", choices=[(name, name) for name in CONTENT_TYPES]
+    )
+    tag = django_filters.CharFilter(method="filter_tags")
+    sha256 = django_filters.CharFilter(max_length=64)
+
+    class Meta:
+        model = Image
+        fields: list[str] = []
+
+    def __init__(self, data: QueryDict | None = None, *args: Any, **kwargs: Any) -> None:
+        if data and data.get("type", "").startswith("image/"):
+            data = data.copy()
+            data["type"] = data["type"].removeprefix("image/")
+        super().__init__(data, *args, **kwargs)
+
+    def filter_words(self, images: ImageQuerySet, _name: str, text: str) -> ImageQuerySet:
+        return images.matching(text)
+
+    def filter_type(self, images: ImageQuerySet, _name: str, kind: str) -> ImageQuerySet:
+        return images.filter(content_type=f"image/{kind}")
+
+    def filter_tags(self, images: ImageQuerySet, _name: str, _tag: str) -> ImageQuerySet:
+        return images.filter(tags__contains=self.data.getlist("tag"))
+
+
+class UploadFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(choices=Upload.State.choices)
+
+    class Meta:
+        model = Upload
+        fields = ["state"]
+
+
+def narrowed(images: ImageQuerySet, parameters: QueryDict) -> ImageQuerySet:
+    """The same filters for pages. Raises ValidationError."""
+    chosen = ImageFilter(parameters, images)
+    if not chosen.is_valid():
+        raise ValidationError(chosen.errors)
+    return chosen.qs  # type: ignore[no-any-return]
+
+
+def image_orders(parameters: QueryDict) -> list[str]:
+    """The orders a list may have, the default first. A search is only ordered by date: no index serves the others."""
+    by_date = ["-date", "date"]
+    if parameters.get("q") or parameters.get("tag"):
+        return by_date
+    return [*by_date, "name", "-name", "size", "-size"]

@@ -1,0 +1,286 @@
+"""A picture in memory: bytes come in, facts and renditions go out, or a verdict says why not.
+
+A file is recognised by its own bytes and its container is walked (`containers`), so that a bomb is
+refused before a decoder has allocated anything. One decode follows, at a reduced scale where JPEG
+can. What comes out is shrunk to the largest rendition, brought to sRGB, turned upright, and stepped
+down from there: nothing of the original reaches a rendition but its pixels.
+
+Pure: no Django, no network, plain values in and out, so that it can run in a sandboxed child.
+Decoders are called by class, not through `Image.open`, which tries others than those that are
+allowed and takes a phone's JPEG for an album of several.
+"""
+
+import re
+import warnings
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import BinaryIO
+
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from . import containers
+from .containers import Outline
+from .exceptions import (
+    Empty,
+    NotAnImage,
+    TooComplex,
+    TooManyFrames,
+    TooManyPixels,
+    Truncated,
+    Verdict,
+)
+from .sides import fit, rendition_sides
+
+PLACEHOLDER_SIDE = 16
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the sandbox allows no threads
+Image.MAX_IMAGE_PIXELS = None  # `Limits` are checked here, for each format its own
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that is taken: pixels of a JPEG, of any other frame, of an animation, and so on."""
+
+    max_jpeg_pixels: int
+    max_pixels: int
+    max_frames: int
+    max_animation_pixels: int
+    max_scans: int
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """A WebP whose longest side is `side` pixels, or less where the picture itself has less."""
+
+    side: int
+    width: int
+    height: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the bytes are; width and height of the upright picture, its placeholder as data: URI."""
+
+    content_type: str
+    extension: str
+    width: int
+    height: int
+    frames: int
+    placeholder: str
+    renditions: tuple[Rendition, ...]
+
+
+def examine(file: BinaryIO, *, limits: Limits) -> Facts:
+    """Say what a picture is and draw its renditions, from one decode of its first frame.
+
+    Raises only a Verdict on the bytes: Empty, NotAnImage, Truncated, or one of the limits.
+    """
+    with warnings.catch_warnings(action="ignore"):  # what a decoder warns of is judged here
+        try:
+            return _examine(file, limits)
+        except MemoryError as error:
+            raise TooComplex from error
+
+
+def _examine(file: BinaryIO, limits: Limits) -> Facts:
+    kind, outline = _recognise(file)
+    _refuse_beyond(limits, kind, outline)
+    if not outline.whole:
+        raise Truncated
+    picture, outline = _open(file, kind, outline)
+    _refuse_beyond(limits, kind, outline)
+    upright, width, height = _decode(picture)
+    return Facts(
+        content_type=kind.content_type,
+        extension=kind.extension,
+        width=width,
+        height=height,
+        frames=outline.frames,
+        placeholder=_placeholder(upright),
+        renditions=_draw(upright, width, height),
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A format that is taken: how its files begin (a pattern), what walks and what decodes them."""
+
+    content_type: str
+    extension: str
+    beginning: bytes
+    outline: Callable[[bytes], Outline]
+    decoder: Callable[[BinaryIO], ImageFile]
+
+
+def _avif(file: BinaryIO) -> ImageFile:
+    """Open an AVIF. libavif refuses it for a broken EXIF block, so then it is not shown that."""
+    try:
+        return AvifImageFile(file)
+    except ValueError:
+        file.seek(0)
+        return AvifImageFile(BytesIO(file.read().replace(b"Exif", b"none")))
+
+
+JPEG = Kind("image/jpeg", "jpg", rb"\xff\xd8\xff", containers.jpeg, JpegImageFile)
+PNG = Kind("image/png", "png", rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", containers.png, PngImageFile)
+WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, WebPImageFile)
+GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile)
+AVIF = Kind("image/avif", "avif", rb"....ftyp(....){0,30}?avi[fs]", containers.avif, _avif)
+
+
+def _recognise(file: BinaryIO) -> tuple[Kind, Outline]:
+    file.seek(0)
+    content = file.read()
+    if not content:
+        raise Empty
+    for kind in (JPEG, PNG, WEBP, GIF, AVIF):
+        if re.match(kind.beginning, content, re.DOTALL):
+            return kind, kind.outline(content)
+    raise NotAnImage
+
+
+def _refuse_beyond(limits: Limits, kind: Kind, outline: Outline) -> None:
+    pixels = outline.width * outline.height
+    if pixels > (limits.max_jpeg_pixels if kind is JPEG else limits.max_pixels):
+        raise TooManyPixels
+    if outline.frames > limits.max_frames:
+        raise TooManyFrames
+    if outline.frames > 1 and outline.frames * pixels > limits.max_animation_pixels:
+        raise TooManyFrames
+    if outline.scans > limits.max_scans:
+        raise TooComplex
+
+
+@contextmanager
+def _otherwise(verdict: type[Verdict]) -> Iterator[None]:
+    """Take whatever a decoder raises as this verdict on the bytes."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise verdict from error
+
+
+def _open(file: BinaryIO, kind: Kind, outline: Outline) -> tuple[ImageFile, Outline]:
+    """Let the decoder read the header; believe its size, and its count of an AVIF's frames."""
+    with _otherwise(NotAnImage):
+        file.seek(0)
+        picture = kind.decoder(file)
+    frames = picture.n_frames if isinstance(picture, AvifImageFile) else outline.frames
+    return picture, replace(outline, width=picture.width, height=picture.height, frames=frames)
+
+
+def _decode(picture: ImageFile) -> tuple[Image.Image, int, int]:
+    """The first frame, upright, in sRGB, no larger than its largest rendition; and its full size.
+
+    Shrinking comes first, so that whatever follows costs as little as a rendition does.
+    """
+    width, height = picture.size
+    largest = fit(width, height, rendition_sides(width, height)[-1])
+    with _otherwise(Truncated):
+        picture.draft(None, largest)
+        picture.load()
+        small = _shrink(_resizable(picture), largest)
+    small = _to_srgb(small, picture.info.get("icc_profile"))
+    orientation = _orientation(picture)
+    if orientation in UPRIGHT:
+        small = small.transpose(UPRIGHT[orientation])
+    return (small, height, width) if orientation in SIDEWAYS else (small, width, height)
+
+
+def _resizable(picture: Image.Image) -> Image.Image:
+    """The picture in a mode that can be resampled; itself where it is, since a copy is large."""
+    if picture.mode == "I;16":
+        picture = _eight_bits(picture)
+    if picture.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in picture.info:
+        return picture
+    grey = picture.mode in ("1", "L")
+    if picture.has_transparency_data:
+        return picture.convert("LA" if grey else "RGBA")
+    return picture.convert("L" if grey else "RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The upper eight bits of sixteen; Pillow's own conversion would clip to 255 instead."""
+    grey = picture.point(lambda level: level * (1 / 256)).convert("L")
+    if "transparency" in picture.info:
+        grey.info["transparency"] = picture.info["transparency"] >> 8
+    return grey
+
+
+def _shrink(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """The picture as RGB or RGBA, its colours as the embedded profile means them."""
+    alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
+    colours = picture.convert(picture.mode.removesuffix("A"))
+    colours = _by_profile(colours, profile) or colours.convert("RGB")
+    if alpha:
+        colours.putalpha(alpha)
+    return colours
+
+
+def _by_profile(colours: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """None without a profile, or with one that is broken or for another kind of colours."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile or b""))
+        return ImageCms.buildTransform(source, SRGB, colours.mode, "RGB").apply(colours)
+    except (ImageCms.PyCMSError, OSError):
+        return None
+
+
+# What turns a stored picture upright, by its orientation (Exif 2.32, tag 0112).
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1 (upright) when the EXIF block is missing or broken: its damage is none of the picture's."""
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
+
+
+def _draw(picture: Image.Image, width: int, height: int) -> tuple[Rendition, ...]:
+    """Step down from the largest rendition, each made from the one before; smallest first."""
+    renditions: list[Rendition] = []
+    for side in reversed(rendition_sides(width, height)):
+        picture = _shrink(picture, fit(width, height, side))
+        renditions.insert(0, Rendition(side, *picture.size, body=_webp(picture, quality=80)))
+    return tuple(renditions)
+
+
+def _placeholder(picture: Image.Image) -> str:
+    tiny = _shrink(picture, fit(*picture.size, PLACEHOLDER_SIDE))
+    return "data:image/webp;base64," + b64encode(_webp(tiny, quality=40)).decode()
+
+
+def _webp(picture: Image.Image, *, quality: int) -> bytes:
+    """Encode the pixels alone. Method 2 takes half the time of 4 for 5 % more bytes."""
+    picture.info.clear()  # Pillow would write a profile from here
+    body = BytesIO()
+    picture.save(body, "WEBP", quality=quality, method=2)
+    return body.getvalue()

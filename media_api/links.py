@@ -1,0 +1,37 @@
+"""What a viewer is given: links to the original and to renditions, made by arithmetic."""
+
+from django.conf import settings
+from django.http import HttpResponseRedirect
+
+from .models import Image
+from .storage import Link, image_storage
+
+
+def original_link(image: Image, *, download: bool = False) -> Link:
+    """A link that shows the original, or saves it under the image's name."""
+    return image_storage().link(
+        image.path, content_type=image.content_type, download_as=image.name if download else ""
+    )
+
+
+def rendition_link(image: Image, side: int, *, download: bool = False) -> Link:
+    """A link to the rendition that shows `side` best: that one, else the next larger, else the largest."""
+    side = image.nearest_side(side)
+    name = f"{image.name.rpartition('.')[0] or image.name}-{side}.webp"
+    return image_storage().link(
+        image.rendition_key(side), content_type="image/webp", download_as=name if download else ""
+    )
+
+
+def redirect_to_content(
+    image: Image, *, side: int | None = None, download: bool = False
+) -> HttpResponseRedirect:
+    """302 to a rendition, or to the original without a side. Caches forget it before the link dies."""
+    link = (
+        original_link(image, download=download)
+        if side is None
+        else rendition_link(image, side, download=download)
+    )
+    response = HttpResponseRedirect(link.url)
+    response["Cache-Control"] = f"private, max-age={settings.LINK_WINDOW // 2}"
+    return response

@@ -1,0 +1,16 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from media_api.epoch import claim_bucket
+from media_api.exceptions import ForeignBucket, StorageUnavailable
+
+
+class Command(BaseCommand):
+    help = "Make the bucket if there is none, and write into it which installation it belongs to."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            claim_bucket()
+        except (ForeignBucket, StorageUnavailable) as error:
+            raise CommandError(str(error)) from error

@@ -1,0 +1,375 @@
+"""What is known about pictures, and who may ask.
+
+An Upload is announced, short-lived and full of claims. An Image is examined: every column was computed from its bytes.
+A PendingDeletion is an id whose objects are still to be removed; triggers in the migrations write it in the very
+statement that ends an Upload or deletes an Image, so that psql, the admin and a cascade leave nothing behind.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import time
+import unicodedata
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
+from django.db import connection, models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Now
+
+NAME_LENGTH = 255
+TAG_LENGTH = 64
+MAX_TAGS = 32
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID that begins with the milliseconds of now, so that ids lie in the order they were made (RFC 9562, 5.7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=number)
+
+
+def clean_name(name: str) -> str:
+    """A label as it is kept: NFC, no control characters, at most 255 characters; never part of a key."""
+    visible = "".join(
+        character
+        for character in unicodedata.normalize("NFC", name)
+        if unicodedata.category(character) not in ("Cc", "Cs")
+    )
+    return visible.strip()[:NAME_LENGTH].strip() or "unnamed"
+
+
+def database_now() -> datetime:
+    """The database's clock: deadlines are set and compared by it, never by a machine's own."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+class Labelled(models.Model):
+    """What an Upload claims and its Image takes over: whose it is, and how people call it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    name = models.CharField(max_length=NAME_LENGTH)
+    tags = ArrayField(models.CharField(max_length=TAG_LENGTH), default=list, blank=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UploadQuerySet(models.QuerySet["Upload"]):
+    def of(self, owner: User) -> Self:
+        return self.filter(owner=owner)
+
+    def living(self) -> Self:
+        """What may still become an image."""
+        return self.filter(state__in=[Upload.State.ANNOUNCED, Upload.State.STAGED])
+
+    def overdue(self, now: datetime) -> Self:
+        """Announced, and the time to send the bytes is over."""
+        return self.filter(state=Upload.State.ANNOUNCED, expires_at__lt=now)
+
+    def finished_before(self, now: datetime) -> Self:
+        """Refused or expired, and told for long enough."""
+        return self.filter(
+            state__in=[Upload.State.REFUSED, Upload.State.EXPIRED], expires_at__lt=now
+        )
+
+
+class Upload(Labelled):
+    """An announced transfer. It ends as an Image of the same id, or refused, or expired.
+
+    announced -> staged -> (an Image; this row is gone)
+        |           `----> refused   told until expires_at
+        `---------------> expired    told until expires_at
+    """
+
+    class State(models.TextChoices):
+        ANNOUNCED = "announced"
+        STAGED = "staged"
+        REFUSED = "refused"
+        EXPIRED = "expired"
+
+    state = models.CharField(max_length=9, choices=State, default=State.ANNOUNCED)
+    size = models.BigIntegerField(help_text="Bytes, as announced.")
+    content_type = models.CharField(max_length=100, help_text="As announced.")
+    claimed_sha256 = models.CharField(max_length=64, blank=True, help_text="As announced.")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Computed, before it is kept.")
+    multipart_id = models.TextField(blank=True, help_text="The store's UploadId.")
+    part_size = models.BigIntegerField(default=0, help_text="Bytes; 0 when sent in one piece.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Decodings begun, not ended.")
+    error_code = models.CharField(max_length=40, blank=True)
+    error_detail = models.TextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    staged_at = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField()
+
+    objects = UploadQuerySet.as_manager()
+
+    class Meta:
+        default_related_name = "uploads"
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(F("owner"), F("created_at").desc(), F("id").desc(), name="upload_owner"),
+            models.Index("expires_at", name="upload_expiry", condition=~Q(state="staged")),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(size__gt=0), name="upload_size_positive"),
+            models.CheckConstraint(
+                condition=Q(state__in=["announced", "staged", "refused", "expired"]),
+                name="upload_state_known",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="staged") | Q(staged_at__isnull=False),
+                name="upload_staged_has_moment",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="refused") ^ Q(error_code=""), name="upload_refused_has_code"
+            ),
+        ]
+
+    @property
+    def key(self) -> str:
+        return staging_key(self.id)
+
+    @property
+    def part_count(self) -> int:
+        return -(-self.size // self.part_size) if self.part_size else 0
+
+    def part_length(self, number: int) -> int:
+        """Bytes of part `number` (from 1): all are of `part_size` but the last."""
+        return min(self.part_size, self.size - (number - 1) * self.part_size)
+
+
+def staging_key(upload_id: uuid.UUID) -> str:
+    return f"staging/{upload_id}"
+
+
+def image_prefix(image_id: uuid.UUID) -> str:
+    return f"images/{image_id}/"
+
+
+class ImageWords(Func):
+    """The words of an image that a search finds; the SQL function is in the migrations, an index is built on it."""
+
+    function = "image_words"
+    output_field = SearchVectorField()
+
+
+class ImageQuerySet(models.QuerySet["Image"]):
+    def of(self, owner: User) -> Self:
+        return self.filter(owner=owner)
+
+    def present(self) -> Self:
+        return self.filter(trashed_at__isnull=True)
+
+    def trashed(self) -> Self:
+        return self.filter(trashed_at__isnull=False)
+
+    def matching(self, text: str) -> Self:
+        """Images whose name or tags have, for each word of `text`, a word that begins with it."""
+        words = [word for word in re.split(r"[!-/:-@\[-`{-~\s]+", text) if word]
+        if not words:
+            return self
+        query = SearchQuery(
+            " & ".join(f"'{word}':*" for word in words), search_type="raw", config="simple"
+        )
+        return self.alias(words=ImageWords("name", "tags")).filter(words=query)
+
+    def copies_of(self, image: "Image") -> Self:
+        return self.filter(owner_id=image.owner_id, sha256=image.sha256).exclude(id=image.id)
+
+
+class Image(Labelled):
+    """A picture we keep. Its bytes never change; its name and tags may.
+
+    `id` is the upload's, `path` the key of the original, `date` the moment it was uploaded.
+    """
+
+    path = models.CharField(max_length=100, unique=True, help_text="Key of the original.")
+    size = models.BigIntegerField(help_text="Bytes of the original.")
+    date = models.DateTimeField(help_text="When it was uploaded.")
+    content_type = models.CharField(max_length=20)
+    width = models.PositiveIntegerField(help_text="Pixels, as seen.")
+    height = models.PositiveIntegerField(help_text="Pixels, as seen.")
+    frames = models.PositiveIntegerField(default=1)
+    sha256 = models.CharField(max_length=64)
+    sides = ArrayField(models.PositiveIntegerField(), help_text="Renditions, by longest side.")
+    placeholder = models.TextField(help_text="A data: URI of a few pixels.")
+    version = models.PositiveIntegerField(default=1, help_text="Counts the changes of the row.")
+    trashed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ImageQuerySet.as_manager()
+
+    class Meta:
+        default_related_name = "images"
+        ordering = ["-date", "-id"]
+        indexes = [
+            *(
+                models.Index("owner", field, "id", name=f"image_{field}", condition=present)
+                for present in [Q(trashed_at__isnull=True)]
+                for field in ["date", "name", "size"]
+            ),
+            models.Index(
+                "owner", "date", "id", name="image_trash", condition=Q(trashed_at__isnull=False)
+            ),
+            models.Index("owner", "sha256", name="image_copies"),
+            GinIndex("tags", name="image_tags"),
+            GinIndex(ImageWords("name", "tags"), name="image_words"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(size__gt=0, width__gt=0, height__gt=0, frames__gt=0),
+                name="image_is_measured",
+            ),
+            models.CheckConstraint(
+                condition=Q(sha256__regex=r"^[0-9a-f]{64}$"), name="image_has_sha256"
+            ),
+        ]
+
+    def rendition_key(self, side: int) -> str:
+        return rendition_key(self.id, side)
+
+    def nearest_side(self, side: int) -> int:
+        """The rendition that shows `side` best: that one, else the next larger, else the largest."""
+        return min((s for s in self.sides if s >= side), default=max(self.sides))
+
+
+def rendition_key(image_id: uuid.UUID, side: int) -> str:
+    return f"{image_prefix(image_id)}{side}.webp"
+
+
+class PendingDeletion(models.Model):
+    """The objects below `images/<id>/` are to be removed, and looked for once more an hour later.
+
+    Written by triggers only (migration 0002). The second look meets what a paused worker wrote after the first.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    due_at = models.DateTimeField(db_default=Now())
+    removed_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["due_at"]
+        indexes = [models.Index("due_at", name="pendingdeletion_due")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Installation(models.Model):
+    """The one row that names this database; the bucket's `_meta/epoch` must say the same before a sweep removes."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    epoch = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="installation_is_one")]
+
+    def __str__(self) -> str:
+        return str(self.epoch)
+
+
+def digest(secret: str) -> str:
+    """What is stored of a random secret: SHA-256 is enough, since there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def of(self, owner: User) -> Self:
+        return self.filter(owner=owner)
+
+    def mint(self, owner: User, *, scopes: Iterable[str], name: str = "") -> tuple["ApiKey", str]:
+        """A new key and the text that its owner must keep: it cannot be shown again."""
+        prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+        key = self.create(
+            owner=owner, name=name, scopes=sorted(set(scopes)), prefix=prefix, digest=digest(secret)
+        )
+        return key, f"sbx_{prefix}_{secret}"
+
+
+class ApiKey(models.Model):
+    """Lets a program act for its owner: `Authorization: Bearer sbx_<prefix>_<secret>`."""
+
+    class Scope(models.TextChoices):
+        READ = "read"
+        WRITE = "write"
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys"
+    )
+    name = models.CharField(max_length=100, blank=True)
+    prefix = models.CharField(max_length=8, unique=True)
+    digest = models.CharField(max_length=64)
+    scopes = ArrayField(models.CharField(max_length=5, choices=Scope))
+    created_at = models.DateTimeField(db_default=Now())
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(scopes__contained_by=["read", "write"], scopes__len__gt=0),
+                name="apikey_scopes_known",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.prefix
+
+    def matches(self, secret: str) -> bool:
+        return secrets.compare_digest(self.digest, digest(secret))
+
+
+class SignInLinkQuerySet(models.QuerySet["SignInLink"]):
+    def mint(self, owner: User) -> str:
+        """The token of a new link, `/login/<token>/`."""
+        token = secrets.token_urlsafe(32)
+        self.create(
+            owner=owner, digest=digest(token), expires_at=database_now() + SignInLink.LIFETIME
+        )
+        return token
+
+    def alive(self, token: str) -> Self:
+        return self.filter(digest=digest(token), expires_at__gt=Now(), owner__is_active=True)
+
+    def redeem(self, token: str) -> User | None:
+        """The owner of an unused link, which is used up by this; of two at the same time one gets it."""
+        link = self.alive(token).select_related("owner").first()
+        if link is None or not self.filter(id=link.id).delete()[0]:
+            return None
+        return link.owner
+
+
+class SignInLink(models.Model):
+    """Signs its owner in once, within a quarter of an hour."""
+
+    LIFETIME = timedelta(minutes=15)
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sign_in_links"
+    )
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+
+    objects = SignInLinkQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"sign-in link of {self.owner_id}"

@@ -1,0 +1,59 @@
+"""Bodies of POST /images: a form with a file, or the bytes themselves. Both end in a temporary file on disk."""
+
+import tempfile
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.files import File
+from django.http.multipartparser import parse_header_parameters
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from .exceptions import LengthRequired, TooLarge
+
+FORM_OVERHEAD = 64 * 1024
+CHUNK = 256 * 1024
+
+
+def require_length(request: Request) -> None:
+    """Refuse by Content-Length, before the first byte of the body is read. Raises LengthRequired, TooLarge."""
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if not (length.isascii() and length.isdigit()):
+        raise LengthRequired
+    if int(length) > settings.MAX_UPLOAD_SIZE + FORM_OVERHEAD:
+        raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
+
+
+class RawImageParser(BaseParser):
+    """The body is the file; its name is in Content-Disposition (RFC 6266), its labels are in the query."""
+
+    media_type = "image/*"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        request: Request = (parser_context or {})["request"]
+        spooled = tempfile.TemporaryFile()  # closed by Django's File when the request ends
+        size = 0
+        while chunk := stream.read(CHUNK):
+            spooled.write(chunk)
+            size += len(chunk)
+        spooled.seek(0)
+        file = File(spooled, name=self._name(request))
+        file.size, file.content_type = size, (media_type or "").partition(";")[0]
+        return {"file": file, "tags": request.query_params.getlist("tags")}
+
+    def _name(self, request: Request) -> str:
+        _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
+        name: str = parameters.get("filename", "") or request.query_params.get("name", "")
+        return name or "unnamed"
+
+
+class AnyBytesParser(RawImageParser):
+    """For clients that do not know what they send."""
+
+    media_type = "application/octet-stream"

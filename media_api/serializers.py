@@ -1,0 +1,299 @@
+"""JSON, in and out. What comes in is a claim or a label; nothing else of an image can be set."""
+
+import unicodedata
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from .links import original_link, rendition_link
+from .models import (
+    MAX_TAGS,
+    TAG_LENGTH,
+    ApiKey,
+    Image,
+    Upload,
+    clean_name,
+)
+from .sides import fit
+from .uploads import Announcement
+
+MAX_IDS = 1000
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+class NameField(serializers.CharField):
+    """A label: normalised and cut rather than refused."""
+
+    def to_internal_value(self, value: Any) -> str:
+        return clean_name(super().to_internal_value(value))
+
+
+class TagsField(serializers.ListField):
+    """Up to 32 different tags of up to 64 characters; a comma divides them on pages, so none has one."""
+
+    def __init__(self, **options: Any) -> None:
+        child = serializers.CharField(max_length=TAG_LENGTH)
+        super().__init__(child=child, max_length=MAX_TAGS, **options)
+
+    def to_internal_value(self, value: Any) -> list[str]:
+        tags = [
+            unicodedata.normalize("NFC", tag).strip() for tag in super().to_internal_value(value)
+        ]
+        if any("," in tag or not tag.isprintable() for tag in tags):
+            raise serializers.ValidationError("A tag has no comma and no control character.")
+        return list(dict.fromkeys(filter(None, tags)))
+
+
+class LabelsSerializer(serializers.Serializer[Any]):
+    """What may be changed of an image."""
+
+    name = NameField(required=False)
+    tags = TagsField(required=False)
+
+
+class FileSerializer(LabelsSerializer):
+    """A file in a form, and its labels."""
+
+    file = serializers.FileField(allow_empty_file=True)
+
+
+class AnnouncementSerializer(serializers.Serializer[Any]):
+    name = NameField()
+    size = serializers.IntegerField(min_value=0)
+    content_type = serializers.RegexField(r"^[\w.+-]+/[\w.+-]+$", max_length=100)
+    sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", required=False)
+    tags = TagsField(required=False)
+
+    def announcement(self) -> Announcement:
+        return Announcement(**self.validated_data)
+
+
+class PartNumbersSerializer(serializers.Serializer[Any]):
+    numbers = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=10_000), max_length=10_000
+    )
+
+
+class IdsSerializer(serializers.Serializer[Any]):
+    """Ids as text: what is not an id of an image is answered `not_found` like any other."""
+
+    ids = serializers.ListField(
+        child=serializers.CharField(max_length=36), min_length=1, max_length=MAX_IDS
+    )
+
+    def uuids(self) -> dict[str, uuid.UUID | None]:
+        return {text: _uuid(text) for text in self.validated_data["ids"]}
+
+
+class TagChangesSerializer(IdsSerializer):
+    add = TagsField(required=False, default=list)
+    remove = TagsField(required=False, default=list)
+
+
+class LinksRequestSerializer(IdsSerializer):
+    side = serializers.IntegerField(min_value=1, required=False, default=None)
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+
+class LinkSerializer(serializers.Serializer[Any]):
+    url = serializers.URLField()
+    expires_at = serializers.DateTimeField()
+
+
+class RenditionSerializer(LinkSerializer):
+    side = serializers.IntegerField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    content_type = serializers.CharField()
+
+
+def page_of(image_id: uuid.UUID) -> str:
+    return f"{settings.PUBLIC_URL}/images/{image_id}/"
+
+
+class ImageSerializer(serializers.ModelSerializer[Image]):
+    """An image with its links. A link is arithmetic: no list asks the bucket."""
+
+    original = serializers.SerializerMethodField()
+    renditions = serializers.SerializerMethodField()
+    page = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Image
+        fields = [
+            "id",
+            "name",
+            "path",
+            "size",
+            "date",
+            "content_type",
+            "width",
+            "height",
+            "frames",
+            "sha256",
+            "tags",
+            "placeholder",
+            "trashed_at",
+            "original",
+            "renditions",
+            "page",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(LinkSerializer)
+    def get_original(self, image: Image) -> dict[str, Any]:
+        return asdict(original_link(image))
+
+    @extend_schema_field(RenditionSerializer(many=True))
+    def get_renditions(self, image: Image) -> list[dict[str, Any]]:
+        return [rendition(image, side) for side in image.sides]
+
+    @extend_schema_field(serializers.URLField)
+    def get_page(self, image: Image) -> str:
+        return page_of(image.id)
+
+
+def rendition(image: Image, side: int) -> dict[str, Any]:
+    width, height = fit(image.width, image.height, side)
+    return {
+        "side": side,
+        "width": width,
+        "height": height,
+        "content_type": "image/webp",
+        **asdict(rendition_link(image, side)),
+    }
+
+
+class ImageDetailSerializer(ImageSerializer):
+    duplicates = serializers.SerializerMethodField()
+
+    class Meta(ImageSerializer.Meta):
+        fields = [*ImageSerializer.Meta.fields, "duplicates"]
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
+    def get_duplicates(self, image: Image) -> list[str]:
+        copies = Image.objects.copies_of(image).values_list("id", flat=True)
+        return [str(copy_id) for copy_id in copies[:20]]
+
+
+class UploadErrorSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class UploadSerializer(serializers.ModelSerializer[Upload]):
+    """An upload that is not an image (yet)."""
+
+    error = serializers.SerializerMethodField()
+    page = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Upload
+        fields = [
+            "id",
+            "state",
+            "name",
+            "tags",
+            "size",
+            "content_type",
+            "part_size",
+            "created_at",
+            "expires_at",
+            "error",
+            "page",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(UploadErrorSerializer(allow_null=True))
+    def get_error(self, upload: Upload) -> dict[str, str] | None:
+        if not upload.error_code:
+            return None
+        return {"code": upload.error_code, "detail": upload.error_detail}
+
+    @extend_schema_field(serializers.URLField)
+    def get_page(self, upload: Upload) -> str:
+        return f"{settings.PUBLIC_URL}/uploads/{upload.id}/"
+
+
+class PartSerializer(serializers.Serializer[Any]):
+    """A part to be sent (`url`, `headers`), or one that has arrived (`size` in bytes)."""
+
+    number = serializers.IntegerField()
+    url = serializers.URLField(required=False)
+    headers = serializers.DictField(child=serializers.CharField(), required=False)
+    size = serializers.IntegerField(required=False)
+
+
+class UploadDetailSerializer(UploadSerializer):
+    """With what the client needs to send the bytes, or with the image once it is kept. For documentation only:
+    the views put it together."""
+
+    method = serializers.CharField(required=False)
+    url = serializers.URLField(required=False)
+    headers = serializers.DictField(child=serializers.CharField(), required=False)
+    parts = PartSerializer(many=True, required=False)
+    image = ImageSerializer(required=False)
+
+    class Meta(UploadSerializer.Meta):
+        fields = [*UploadSerializer.Meta.fields, "method", "url", "headers", "parts", "image"]
+        read_only_fields = fields
+
+
+class ResultSerializer(serializers.Serializer[Any]):
+    """What became of one of many: the HTTP status that it alone would have got, and the code of a refusal."""
+
+    id = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(required=False)
+    url = serializers.URLField(required=False)
+    expires_at = serializers.DateTimeField(required=False)
+
+
+class ResultsSerializer(serializers.Serializer[Any]):
+    results = ResultSerializer(many=True)
+
+
+class AccountSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    used = serializers.IntegerField(help_text="Bytes of originals and of uploads under way.")
+    quota = serializers.IntegerField(allow_null=True, help_text="Bytes, or null for no limit.")
+    images = serializers.IntegerField()
+    uploads = serializers.IntegerField()
+    trash = serializers.IntegerField()
+
+
+class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+    id = serializers.CharField(read_only=True)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=ApiKey.Scope.choices), min_length=1
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["id", "name", "prefix", "scopes", "created_at", "last_used_at"]
+        read_only_fields = ["id", "prefix", "created_at", "last_used_at"]
+
+
+class NewApiKeySerializer(ApiKeySerializer):
+    """The only answer that has the secret."""
+
+    key = serializers.CharField(read_only=True)
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = [*ApiKeySerializer.Meta.fields, "key"]

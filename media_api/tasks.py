@@ -1,0 +1,75 @@
+"""The worker's jobs: each calls one function, may run twice at the same time, and is retried until it is done."""
+
+import uuid
+from collections.abc import Callable
+
+import structlog
+from django.contrib.sessions.models import Session
+from django.db.models.functions import Now
+from procrastinate import BaseRetryStrategy, RetryDecision
+from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
+
+from . import images, uploads
+from .models import SignInLink
+
+LONGEST_WAIT = 60
+
+
+class UntilDone(BaseRetryStrategy):
+    """1, 2, 4, ... at most 60 seconds apart, without end: a fault of ours or of a store is not the image's fault."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts, 10), LONGEST_WAIT)})
+
+
+@app.task(name="examine", retry=UntilDone(), priority=10)
+def examine(*, upload_id: str, request_id: str = "") -> None:
+    with structlog.contextvars.bound_contextvars(request_id=request_id, upload_id=upload_id):
+        uploads.examine(uuid.UUID(upload_id))
+
+
+@app.task(name="describe", retry=UntilDone())
+def describe(*, image_id: str, request_id: str = "") -> None:
+    with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
+        images.describe_again(uuid.UUID(image_id))
+
+
+@app.task(name="purge", retry=UntilDone())
+def purge(*, image_id: str, request_id: str = "") -> None:
+    with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
+        images.purge(uuid.UUID(image_id))
+
+
+def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:
+    """Run a function by the clock, one at a time. A failure waits for the next turn."""
+
+    def register(function: Callable[[], object]) -> None:
+        @app.periodic(cron=cron)
+        @app.task(name=name, queueing_lock=name)
+        def turn(timestamp: int) -> None:
+            function()
+
+    return register
+
+
+periodic("purge_due", "* * * * *")(images.purge_due)
+periodic("expire_overdue", "* * * * *")(uploads.expire_overdue)
+periodic("sweep_staging", "*/15 * * * *")(uploads.sweep_staging)
+periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)
+
+
+@app.periodic(cron="*/10 * * * * *")
+@app.task(name="retry_stalled", queueing_lock="retry_stalled")
+async def retry_stalled(timestamp: int) -> None:
+    """Give the jobs of a worker that died to those that live."""
+    for job in await app.job_manager.get_stalled_jobs():
+        await app.job_manager.retry_job(job)
+
+
+@app.periodic(cron="13 3 * * *")
+@app.task(name="forget_sign_ins", queueing_lock="forget_sign_ins")
+def forget_sign_ins(timestamp: int) -> None:
+    """Sessions and sign-in links that are over."""
+    Session.objects.filter(expire_date__lt=Now()).delete()
+    SignInLink.objects.filter(expires_at__lt=Now()).delete()

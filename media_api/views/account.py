@@ -1,0 +1,55 @@
+"""The caller's account and API keys."""
+
+from dataclasses import asdict
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from media_api.accounts import account_of
+from media_api.exceptions import NotFound
+from media_api.models import ApiKey, ApiKeyQuerySet
+from media_api.serializers import AccountSerializer, ApiKeySerializer, NewApiKeySerializer
+
+from .answers import caller, validated
+
+
+class AccountView(APIView):
+    @extend_schema(summary="The account", responses=AccountSerializer)
+    def get(self, request: Request) -> Response:
+        return Response(asdict(account_of(caller(request))))
+
+
+class KeysView(ListAPIView[ApiKey]):
+    """The caller's API keys. A key has its scopes for life; make another one for others."""
+
+    serializer_class = ApiKeySerializer
+    pagination_class = None
+
+    def get_queryset(self) -> ApiKeyQuerySet:
+        return ApiKey.objects.of(caller(self.request))
+
+    def list(self, request: Request) -> Response:
+        return Response({"results": self.get_serializer(self.get_queryset(), many=True).data})
+
+    @extend_schema(
+        summary="Make a key", request=ApiKeySerializer, responses={201: NewApiKeySerializer}
+    )
+    def post(self, request: Request) -> Response:
+        wanted = validated(ApiKeySerializer(data=request.data)).validated_data
+        if isinstance(request.auth, ApiKey) and not {*wanted["scopes"]} <= {*request.auth.scopes}:
+            raise PermissionDenied
+        key, text = ApiKey.objects.mint(caller(request), **wanted)
+        return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
+
+
+class KeyView(APIView):
+    @extend_schema(summary="Revoke a key", responses={204: None})
+    def delete(self, request: Request, key_id: int) -> Response:
+        deleted, _ = ApiKey.objects.of(caller(request)).filter(id=key_id).delete()
+        if not deleted:
+            raise NotFound
+        return Response(status=204)

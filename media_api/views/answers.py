@@ -1,0 +1,89 @@
+"""What the views of this package share: finding what is the caller's own, and answering with what became of an upload."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+
+from media_api import uploads, verdicts
+from media_api.exceptions import NotFound
+from media_api.models import Image, Upload
+from media_api.presign import window_start
+from media_api.serializers import ImageDetailSerializer, UploadSerializer
+
+DEFAULT_WAIT, MAX_WAIT = 10.0, 25.0
+WAIT = OpenApiParameter("wait", float, description="Seconds to wait for the verdict, 0 to 25.")
+
+S = TypeVar("S", bound=BaseSerializer[Any])
+
+
+def validated(serializer: S) -> S:
+    serializer.is_valid(raise_exception=True)
+    return serializer
+
+
+def caller(request: Request) -> User:
+    user: User = request.user
+    return user
+
+
+def flag(request: Request, name: str) -> bool:
+    """A switch in the query: `true` or `1` is on."""
+    return request.query_params.get(name, "").lower() in ("true", "1")
+
+
+def seconds_to_wait(request: Request) -> float:
+    text = request.query_params.get("wait", str(DEFAULT_WAIT))
+    try:
+        return min(max(float(text), 0.0), MAX_WAIT)
+    except ValueError as error:
+        raise ValidationError({"wait": "A number of seconds, 0 to 25."}) from error
+
+
+def own_image(request: Request, image_id: uuid.UUID) -> Image:
+    image = Image.objects.of(caller(request)).filter(id=image_id).first()
+    if image is None:
+        raise NotFound
+    return image
+
+
+def own_upload(request: Request, upload_id: uuid.UUID) -> Upload:
+    upload = Upload.objects.of(caller(request)).filter(id=upload_id).first()
+    if upload is None:
+        raise NotFound
+    return upload
+
+
+def etag(image: Image) -> str:
+    """The row's version and the moment its links began: both together are what the JSON depends on."""
+    window = window_start(image.path, datetime.now(UTC), settings.LINK_WINDOW)
+    return f'"{image.version}.{int(window.timestamp())}"'
+
+
+def answer_image(image: Image, *, status: int = 200) -> Response:
+    response = Response(ImageDetailSerializer(image).data, status=status)
+    response["ETag"] = etag(image)
+    response["Cache-Control"] = "private, no-cache"
+    if status == 201:
+        response["Location"] = f"{settings.PUBLIC_URL}/api/v1/images/{image.id}"
+    return response
+
+
+def answer_upload(request: Request, upload: Upload) -> Response:
+    """201 with the image when the worker is done within `wait`, 202 with the upload when not, or the refusal."""
+    verdicts.wait(upload.id, seconds=seconds_to_wait(request))
+    if image := Image.objects.of(caller(request)).filter(id=upload.id).first():
+        return answer_image(image, status=201)
+    upload = own_upload(request, upload.id)
+    if refusal := uploads.refusal_of(upload):
+        raise refusal
+    response = Response(UploadSerializer(upload).data, status=202)
+    response["Location"] = f"{settings.PUBLIC_URL}/api/v1/uploads/{upload.id}"
+    return response

@@ -1,0 +1,173 @@
+"""`/api/v1/images`: take one, list them, and what is done with one."""
+
+import uuid
+
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
+from django.utils.http import parse_etags
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.generics import ListAPIView
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from media_api import images, uploads
+from media_api.exceptions import PreconditionFailed
+from media_api.filters import ImageFilter, image_orders
+from media_api.links import redirect_to_content
+from media_api.models import Image, ImageQuerySet
+from media_api.pagination import CursorPages
+from media_api.parsers import AnyBytesParser, RawImageParser, require_length
+from media_api.serializers import (
+    FileSerializer,
+    ImageDetailSerializer,
+    ImageSerializer,
+    LabelsSerializer,
+    UploadSerializer,
+)
+from media_api.uploads import Announcement
+
+from .answers import (
+    WAIT,
+    answer_image,
+    answer_upload,
+    caller,
+    etag,
+    flag,
+    own_image,
+    seconds_to_wait,
+    validated,
+)
+
+
+class ImagesView(ListAPIView[Image]):
+    """The caller's images; and the door for new ones."""
+
+    serializer_class = ImageSerializer
+    pagination_class = CursorPages
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = ImageFilter
+    parser_classes = [MultiPartParser, RawImageParser, AnyBytesParser]
+
+    def get_queryset(self) -> ImageQuerySet:
+        return Image.objects.of(caller(self.request)).present()
+
+    def orders(self, parameters: QueryDict) -> list[str]:
+        return image_orders(parameters)
+
+    @extend_schema(
+        summary="Send an image",
+        request={"multipart/form-data": FileSerializer, "image/*": bytes},
+        parameters=[WAIT],
+        responses={201: ImageDetailSerializer, 202: UploadSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        seconds_to_wait(request)
+        require_length(request)
+        sent = validated(FileSerializer(data=request.data)).validated_data
+        file = sent["file"]
+        announcement = Announcement(
+            name=sent.get("name") or file.name,
+            size=file.size,
+            content_type=file.content_type or "application/octet-stream",
+            tags=sent.get("tags", ()),
+        )
+        upload = uploads.receive(caller(request), file, announcement)
+        return answer_upload(request, upload)
+
+
+class TrashView(ListAPIView[Image]):
+    """What lies in the trash. It is deleted for good 30 days after it was put there."""
+
+    serializer_class = ImageSerializer
+    pagination_class = CursorPages
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = ImageFilter
+
+    def get_queryset(self) -> ImageQuerySet:
+        return Image.objects.of(caller(self.request)).trashed()
+
+    def orders(self, parameters: QueryDict) -> list[str]:
+        return ["-date", "date"]
+
+
+class ImageView(APIView):
+    """One image: read it, change its labels, put it into the trash or delete it."""
+
+    @extend_schema(summary="An image", responses=ImageDetailSerializer)
+    def get(self, request: Request, image_id: uuid.UUID) -> HttpResponse:
+        image = own_image(request, image_id)
+        if etag(image) in parse_etags(request.headers.get("If-None-Match", "")):
+            return HttpResponse(status=304, headers={"ETag": etag(image)})
+        return answer_image(image)
+
+    @extend_schema(
+        summary="Change name or tags", request=LabelsSerializer, responses=ImageDetailSerializer
+    )
+    def patch(self, request: Request, image_id: uuid.UUID) -> Response:
+        labels = validated(LabelsSerializer(data=request.data)).validated_data
+        image = own_image(request, image_id)
+        images.change(image, version=expected_version(request), **labels)
+        return answer_image(image)
+
+    @extend_schema(
+        summary="Put into the trash, or delete for good",
+        parameters=[OpenApiParameter("permanent", bool)],
+        responses={204: None},
+    )
+    def delete(self, request: Request, image_id: uuid.UUID) -> Response:
+        image = own_image(request, image_id)
+        one = Image.objects.of(caller(request)).filter(id=image.id)
+        if flag(request, "permanent"):
+            images.delete(one)
+        else:
+            images.trash(one)
+        return Response(status=204)
+
+
+def expected_version(request: Request) -> int | None:
+    """The version that `If-Match` asks for; the link window behind the point does not matter."""
+    tags = parse_etags(request.headers.get("If-Match", ""))
+    if not tags or "*" in tags:
+        return None
+    version = tags[0].strip('"').partition(".")[0]
+    if not (version.isascii() and version.isdigit()):
+        raise PreconditionFailed
+    return int(version)
+
+
+class RestoreView(APIView):
+    """Out of the trash."""
+
+    @extend_schema(summary="Restore", request=None, responses=ImageDetailSerializer)
+    def post(self, request: Request, image_id: uuid.UUID) -> Response:
+        image = own_image(request, image_id)
+        images.restore(Image.objects.of(caller(request)).filter(id=image.id))
+        image.refresh_from_db()
+        return answer_image(image)
+
+
+class ContentView(APIView):
+    """The way to the bytes: a redirect to a link that shows or saves them."""
+
+    @extend_schema(
+        summary="Show or save",
+        parameters=[OpenApiParameter("side", int), OpenApiParameter("download", bool)],
+        responses={302: None},
+    )
+    def get(self, request: Request, image_id: uuid.UUID) -> HttpResponseRedirect:
+        image = own_image(request, image_id)
+        return redirect_to_content(
+            image, side=_side(request.query_params), download=flag(request, "download")
+        )
+
+
+def _side(parameters: QueryDict) -> int | None:
+    text = parameters.get("side") or "original"
+    if text == "original":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:6]) > 0):
+        raise ValidationError({"side": "Pixels of the longest side, or `original`."})
+    return int(text[:6])

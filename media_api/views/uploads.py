@@ -1,0 +1,145 @@
+"""`/api/v1/uploads`: the direct door. Announce, send the bytes to the bucket, complete."""
+
+import uuid
+from typing import Any
+
+from django.http import QueryDict
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from media_api import uploads
+from media_api.exceptions import AlreadyKept, UploadExpired
+from media_api.filters import UploadFilter
+from media_api.models import Image, Upload, UploadQuerySet
+from media_api.pagination import CursorPages
+from media_api.serializers import (
+    AnnouncementSerializer,
+    ImageDetailSerializer,
+    PartNumbersSerializer,
+    PartSerializer,
+    UploadDetailSerializer,
+    UploadSerializer,
+)
+
+from .answers import (
+    WAIT,
+    answer_image,
+    answer_upload,
+    caller,
+    own_upload,
+    seconds_to_wait,
+    validated,
+)
+
+
+class UploadsView(ListAPIView[Upload]):
+    """The caller's uploads that are not images (yet)."""
+
+    serializer_class = UploadSerializer
+    pagination_class = CursorPages
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = UploadFilter
+
+    def get_queryset(self) -> UploadQuerySet:
+        return Upload.objects.of(caller(self.request))
+
+    def orders(self, parameters: QueryDict) -> list[str]:
+        return ["-created_at", "created_at"]
+
+    @extend_schema(
+        summary="Announce an upload",
+        request=AnnouncementSerializer,
+        responses={201: UploadDetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        announcement = validated(AnnouncementSerializer(data=request.data)).announcement()
+        upload = uploads.announce(caller(request), announcement)
+        body = {**UploadSerializer(upload).data, **way_in(upload)}
+        return Response(body, status=201, headers={"Location": f"/api/v1/uploads/{upload.id}"})
+
+
+def way_in(upload: Upload) -> dict[str, Any]:
+    """Where the bytes are to be sent, and with which headers."""
+    if upload.part_size:
+        numbers = range(1, upload.part_count + 1)
+        return {"parts": uploads.presign_parts(upload, numbers)}
+    return uploads.presign_put(upload)
+
+
+class UploadView(APIView):
+    """One upload, also after it was kept."""
+
+    @extend_schema(summary="An upload", responses=UploadDetailSerializer)
+    def get(self, request: Request, upload_id: uuid.UUID) -> Response:
+        image = Image.objects.of(caller(request)).filter(id=upload_id).first()
+        if image:
+            return Response(kept(image))
+        upload = own_upload(request, upload_id)
+        if upload.state == Upload.State.EXPIRED:
+            raise UploadExpired
+        body = dict(UploadSerializer(upload).data)
+        if upload.state == Upload.State.ANNOUNCED:
+            body |= arrived(upload) if upload.part_size else uploads.presign_put(upload)
+        return Response(body)
+
+    @extend_schema(summary="Withdraw an upload", responses={204: None})
+    def delete(self, request: Request, upload_id: uuid.UUID) -> Response:
+        if Image.objects.of(caller(request)).filter(id=upload_id).exists():
+            raise AlreadyKept
+        uploads.withdraw(own_upload(request, upload_id))
+        return Response(status=204)
+
+
+def kept(image: Image) -> dict[str, Any]:
+    """An upload that is an image by now: told from the image, since nothing else of it is left."""
+    return {
+        "id": str(image.id),
+        "state": "kept",
+        "name": image.name,
+        "tags": image.tags,
+        "size": image.size,
+        "content_type": image.content_type,
+        "image": ImageDetailSerializer(image).data,
+    }
+
+
+def arrived(upload: Upload) -> dict[str, Any]:
+    parts = uploads.arrived_parts(upload)
+    return {"parts": [{"number": part.number, "size": part.size} for part in parts]}
+
+
+class PartsView(APIView):
+    """Fresh URLs for parts: this is how an upload resumes."""
+
+    @extend_schema(
+        summary="URLs for parts",
+        request=PartNumbersSerializer,
+        responses={200: PartSerializer(many=True)},
+    )
+    def post(self, request: Request, upload_id: uuid.UUID) -> Response:
+        numbers = validated(PartNumbersSerializer(data=request.data)).validated_data["numbers"]
+        upload = own_upload(request, upload_id)
+        return Response({"parts": uploads.presign_parts(upload, numbers)})
+
+
+class CompleteView(APIView):
+    """The bytes are there. Safe to repeat."""
+
+    @extend_schema(
+        summary="Complete an upload",
+        request=None,
+        parameters=[WAIT],
+        responses={201: ImageDetailSerializer, 200: ImageDetailSerializer, 202: UploadSerializer},
+    )
+    def post(self, request: Request, upload_id: uuid.UUID) -> Response:
+        seconds_to_wait(request)
+        image = Image.objects.of(caller(request)).filter(id=upload_id).first()
+        if image:
+            return answer_image(image)
+        upload = own_upload(request, upload_id)
+        uploads.complete(upload)
+        return answer_upload(request, upload)

@@ -1,0 +1,45 @@
+"""What machines ask: is the process alive, can it answer, how is it doing."""
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from media_api.exceptions import StorageUnavailable
+from media_api.storage import EPOCH_KEY, image_storage
+
+
+def livez(request: HttpRequest) -> HttpResponse:
+    """The process answers. No I/O."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """503 when the database or a migration is missing. Without the bucket, lists and metadata still work: 200."""
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return JsonResponse({"status": "down", "database": "down"}, status=503)
+    if pending:
+        return JsonResponse({"status": "down", "database": "not migrated"}, status=503)
+    return JsonResponse({"status": "ok", "database": "ok", "bucket": bucket_state()})
+
+
+def bucket_state() -> str:
+    try:
+        return "ok" if image_storage().size_of(EPOCH_KEY) is not None else "not prepared"
+    except StorageUnavailable:
+        return "down"
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus. Open where the service listens on loopback only; otherwise for who knows METRICS_TOKEN."""
+    if not settings.METRICS_OPEN:
+        expected = f"Bearer {settings.METRICS_TOKEN}"
+        given = request.headers.get("Authorization", "")
+        if not settings.METRICS_TOKEN or not constant_time_compare(given, expected):
+            raise Http404
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)

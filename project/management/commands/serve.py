@@ -1,0 +1,184 @@
+"""`make run`: the whole service on one machine, under one parent.
+
+Postgres and the bucket come first, then the tables, then the worker and the web server. A child that
+ends is started again. When the parent ends, however it does, so do all of them, the last one first.
+
+The parent needs no models, and has yet to write what the settings of its children will read: manage.py
+starts it without django.setup(), which also saves it a second and 45 MB.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from project import embedded
+from project.embedded import AlreadyRunning, Bucket, Child, NotStarted, Postgres
+from project.embedded.addresses import reachable, refusal
+
+PAUSE = 1.0  # seconds before a child that ended is started again
+MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
+
+
+class Web(Child):
+    """Ready when /readyz is: the workers have loaded the app, and the database has its tables."""
+
+    def __init__(self, host: str, port: int, environment: Mapping[str, str]) -> None:
+        self.address = reachable(host), port
+        self.public_name = urlsplit(environment["PUBLIC_URL"]).netloc
+        options = {
+            "--interface": "wsgi",
+            "--working-dir": settings.BASE_DIR,
+            "--host": host,
+            "--port": port,
+            "--workers": settings.WEB_WORKERS,
+            "--blocking-threads": settings.WEB_THREADS,
+            "--workers-kill-timeout": 2,
+            "--log-level": "warning",
+        }
+        arguments = [str(word) for option in options.items() for word in option]
+        command = [sys.executable, "-m", "granian", *arguments, "--respawn-failed-workers"]
+        super().__init__(
+            "The web server", [*command, "project.wsgi:application"], environment=environment
+        )
+
+    def start(self) -> None:
+        super().start()
+        self.wait_until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        connection = HTTPConnection(*self.address, timeout=5)
+        try:
+            connection.request("GET", "/readyz", headers={"Host": self.public_name})
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+class Command(BaseCommand):
+    help = "Run Shoebox with all that it needs on this machine."
+    requires_system_checks = []
+
+    def handle(self, **options: Any) -> None:
+        if not settings.EMBEDDED:
+            raise CommandError("Unset DATABASE_URL and S3_ENDPOINT_URL: serve brings its own.")
+        host, public_host = _hosts()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with embedded.lock(settings.DATA):
+                _refuse_busy(host, settings.PORT)
+                environment = os.environ | embedded.configure(
+                    settings.DATA, host=host, port=settings.PORT, public_host=public_host
+                )
+                self._serve(host, environment | {"DATA": str(settings.DATA)})
+        except AlreadyRunning:
+            raise CommandError(f"Shoebox is already running in {settings.DATA}.") from None
+        except NotStarted as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            self._say("Shoebox has stopped.")
+
+    def _serve(self, host: str, environment: dict[str, str]) -> None:
+        postgres, bucket = _services(host, environment)
+        worker = Child("The worker", [*MANAGE, "procrastinate", "worker"], environment=environment)
+        worker.patience = 4.0
+        web = Web(host, environment)
+        children = [postgres, bucket, worker, web]
+        try:
+            postgres.start()
+            bucket.start()
+            link = _prepare(environment)
+            worker.start()
+            web.start()
+            self._announce(environment, link)
+            self._watch(children)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            for child in reversed(children):
+                child.stop()
+
+    def _announce(self, environment: Mapping[str, str], link: str) -> None:
+        self._say(f"Shoebox is ready at {environment['PUBLIC_URL']}/")
+        self._say(f"Pictures come from {environment['S3_PUBLIC_ENDPOINT_URL']}/")
+        self._say(f"Sign in, once and within 15 minutes: {link}")
+        self._say("Ctrl-C stops it.")
+
+    def _watch(self, children: Sequence[Child]) -> None:
+        while True:
+            for child in children:
+                if child.exit_code is not None:
+                    self._revive(child)
+            time.sleep(0.2)
+
+    def _revive(self, child: Child) -> None:
+        self._say(f"{child.name} ended with code {child.exit_code} and is started again.")
+        child.kill()
+        time.sleep(PAUSE)
+        try:
+            child.start()
+        except NotStarted as error:
+            self._say(str(error))
+
+    def _say(self, sentence: str) -> None:
+        self.stdout.write(sentence)
+        self.stdout.flush()
+
+
+def _hosts() -> tuple[str, str]:
+    """Where to listen, and the name that browsers need when that is not this machine alone."""
+    host = "127.0.0.1" if settings.HOST == "localhost" else settings.HOST
+    public_host = os.environ.get("PUBLIC_HOST", "")
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        raise CommandError(
+            f"HOST is an address, such as 127.0.0.1 or 0.0.0.0, not {host}."
+        ) from None
+    if not loopback and not public_host:
+        raise CommandError(f"HOST={host} needs PUBLIC_HOST: what browsers call this machine.")
+    return host, public_host
+
+
+def _refuse_busy(host: str, port: int) -> None:
+    if reason := refusal(host, port):
+        raise CommandError(f"Port {port} of {host} cannot be used: {reason}. Choose another PORT.")
+
+
+def _services(host: str, environment: Mapping[str, str]) -> tuple[Postgres, Bucket]:
+    log = settings.DATA / "log"
+    query = parse_qs(urlsplit(environment["DATABASE_URL"]).query)
+    postgres = Postgres(
+        settings.DATA / "postgres", sockets=Path(query["host"][0]), log=log / "postgres.log"
+    )
+    bucket = Bucket(
+        settings.DATA / "bucket",
+        host=host,
+        port=urlsplit(environment["S3_ENDPOINT_URL"]).port or 80,
+        credentials=(environment["S3_ACCESS_KEY_ID"], environment["S3_SECRET_ACCESS_KEY"]),
+        origin=environment["PUBLIC_URL"],
+        log=log / "bucket.log",
+    )
+    return postgres, bucket
+
+
+def _prepare(environment: Mapping[str, str]) -> str:
+    """A sign-in link; the command says itself what went wrong."""
+    result = subprocess.run(  # noqa: S603
+        [*MANAGE, "prepare"], env=environment, stdout=subprocess.PIPE, text=True, process_group=0
+    )
+    if result.returncode:
+        raise NotStarted("The database or the bucket could not be prepared.")
+    return result.stdout.strip()
