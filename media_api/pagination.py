@@ -116,9 +116,7 @@ def _rows(queryset: QuerySet[Row], order: Order, cursor: Cursor | None, count: i
 class CursorPages(BasePagination):
     """`{next, previous, results}` and RFC 8288 `Link`. The view tells its orders: `orders(parameters)`."""
 
-    def paginate_queryset(
-        self, queryset: QuerySet[Model], request: Request, view: Any = None
-    ) -> list[Model]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         parameters = request.query_params
         page = paginate(queryset, parameters, orders=view.orders(parameters))
         self.first = remove_query_param(request.build_absolute_uri(), "cursor")

@@ -1,16 +1,15 @@
 """Bodies of POST /images: a form with a file, or the bytes themselves. Both end in a temporary file on disk."""
 
-import tempfile
 from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.files import File
-from django.http.multipartparser import parse_header_parameters
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from .exceptions import LengthRequired, TooLarge
+from .exceptions import LengthRequired, SizeMismatch, TooLarge
 
 FORM_OVERHEAD = 64 * 1024
 CHUNK = 256 * 1024
@@ -37,14 +36,14 @@ class RawImageParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         request: Request = (parser_context or {})["request"]
-        spooled = tempfile.TemporaryFile()  # closed by Django's File when the request ends
-        size = 0
+        content_type = (media_type or "").partition(";")[0]
+        file = TemporaryUploadedFile(self._name(request), content_type, 0, None)
         while chunk := stream.read(CHUNK):
-            spooled.write(chunk)
-            size += len(chunk)
-        spooled.seek(0)
-        file = File(spooled, name=self._name(request))
-        file.size, file.content_type = size, (media_type or "").partition(";")[0]
+            file.write(chunk)
+            file.size = (file.size or 0) + len(chunk)
+        if file.size != int(request.META["CONTENT_LENGTH"]):
+            raise SizeMismatch
+        file.seek(0)
         return {"file": file, "tags": request.query_params.getlist("tags")}
 
     def _name(self, request: Request) -> str:

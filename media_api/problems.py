@@ -101,8 +101,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     headers = headers_of(refusal)
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
-    if isinstance(error, drf.Throttled) and error.wait is not None:
-        headers["Retry-After"] = str(int(error.wait) + 1)
     return Response(
         problem(refusal), status=refusal.status, headers=headers, content_type=CONTENT_TYPE
     )

@@ -1,9 +1,9 @@
 """The bucket: everything that is ever asked of it, in one place.
 
-Bytes arrive under `staging/`, the only prefix that a client's URL can write to; what was examined is kept under `images/`
-by us alone. Calls are made by the app's identity. Uploads are signed by a second identity that can do nothing but put
-objects under `staging/`, because on some stores an upload URL of a stronger one copies other people's images. Links are
-made by arithmetic, without asking the bucket (see `presign`).
+Bytes arrive under `staging/`, the only prefix that a client's URL can write to; what was examined is kept under
+`images/` by us alone. Calls are made by the app's identity. Uploads are signed by a second identity that can do nothing
+but put objects under `staging/`, because on some stores an upload URL of a stronger one copies other people's images.
+Links are made by arithmetic, without asking the bucket (see `presign`).
 
 Every call raises StorageUnavailable when the bucket does not answer or refuses; none may stand in a transaction.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import boto3
@@ -313,5 +313,4 @@ def attachment(name: str) -> str:
 
 def image_storage() -> ImageStorage:
     """The storage of the settings, one for each process."""
-    storage: ImageStorage = storages["default"]
-    return storage
+    return cast(ImageStorage, storages["default"])

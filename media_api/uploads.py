@@ -6,8 +6,8 @@
 3. `examine` is the job. It copies the bytes to a local file, looks at that very copy, and keeps it under `images/`, a
    prefix that no client's URL can write to. One transaction turns the Upload into an Image of the same id.
 
-Stopping anywhere leaves a row that says what may lie in the bucket: the job runs again, or a sweep removes it. Every step
-may run twice at the same time; the transaction that ends the Upload has one winner.
+Stopping anywhere leaves a row that says what may lie in the bucket: the job runs again, or a sweep removes it. Every
+step may run twice at the same time; the transaction that ends the Upload has one winner.
 """
 
 import tempfile
@@ -15,8 +15,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import IO, Any
+from datetime import datetime, timedelta
+from typing import Any, BinaryIO, cast
 
 import structlog
 from django.conf import settings
@@ -150,7 +150,7 @@ def seconds_left(upload: Upload) -> int:
     return min(left, LONGEST)
 
 
-def receive(owner: User, file: IO[bytes], announcement: Announcement) -> Upload:
+def receive(owner: User, file: BinaryIO, announcement: Announcement) -> Upload:
     """The door through the app: announce and stage a local file, in constant memory."""
     upload = announce(owner, announcement, in_parts=False)
     with withdrawn_on_failure(upload):
@@ -251,7 +251,7 @@ def examine(upload_id: uuid.UUID) -> None:
     keep(upload, facts)
 
 
-def fetch(upload: Upload, file: IO[bytes]) -> str:
+def fetch(upload: Upload, file: BinaryIO) -> str:
     """Copy the staged bytes into a local file; their SHA-256. They must be what was announced."""
     try:
         size, sha256 = image_storage().fetch(upload.key, file, limit=upload.size)
@@ -264,7 +264,7 @@ def fetch(upload: Upload, file: IO[bytes]) -> str:
     return sha256
 
 
-def look(upload: Upload, file: IO[bytes]) -> imaging.Facts:
+def look(upload: Upload, file: BinaryIO) -> imaging.Facts:
     """Decode the local copy. A decoder that takes the process with it is tried three times, counted before each."""
     if upload.attempts >= MAX_ATTEMPTS:
         raise TooComplex("Reading it failed again and again.")
@@ -295,7 +295,7 @@ def settle_hash(upload: Upload, sha256: str) -> None:
     upload.sha256 = sha256
 
 
-def put_objects(upload: Upload, file: IO[bytes], facts: imaging.Facts) -> None:
+def put_objects(upload: Upload, file: BinaryIO, facts: imaging.Facts) -> None:
     """Write everything below `images/<id>/`; every attempt writes the same."""
     storage = image_storage()
     file.seek(0)
@@ -323,7 +323,7 @@ def image_of(upload: Upload, facts: imaging.Facts) -> Image:
         tags=upload.tags,
         path=original_key(upload, facts),
         size=upload.size,
-        date=upload.staged_at,
+        date=cast(datetime, upload.staged_at),  # the schema says so
         sha256=upload.sha256,
         content_type=facts.content_type,
         width=facts.width,

@@ -1,6 +1,7 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
+from . import schema  # noqa: F401  registers itself with drf-spectacular
 from .views import account, bulk, images, uploads
 
 app_name = "api"

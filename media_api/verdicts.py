@@ -1,7 +1,7 @@
 """Waiting for the worker's verdict on an upload: woken by Postgres, never by a busy loop.
 
-Each web process has one thread that LISTENs, started by the first who waits. It only wakes up early: whoever waits looks
-at the row again at least once a second, so a lost connection costs a second and nothing else.
+Each web process has one thread that LISTENs, started by the first who waits. It only wakes up early: whoever waits
+looks at the row again at least once a second, so a lost connection costs a second and nothing else.
 """
 
 import threading

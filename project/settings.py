@@ -117,7 +117,8 @@ CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _public.scheme == "https" else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
 SECURE_HSTS_SECONDS = DAY * 365 if _public.scheme == "https" else 0
-SECURE_SSL_REDIRECT = False  # whoever ends TLS in front of the app also redirects
+# Who ends TLS in front of the app redirects to it, and who owns the domain speaks for its subdomains.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 _bucket_origin = "{0.scheme}://{0.netloc}".format(urlsplit(S3_PUBLIC_ENDPOINT_URL))
@@ -232,7 +233,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1 * MiB
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "media_api.authentication.ApiKeyAuthentication",
-        "media_api.authentication.BrowserSession",
+        "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["media_api.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

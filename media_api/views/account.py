@@ -26,6 +26,7 @@ class AccountView(APIView):
 class KeysView(ListAPIView[ApiKey]):
     """The caller's API keys. A key has its scopes for life; make another one for others."""
 
+    queryset = ApiKey.objects.none()
     serializer_class = ApiKeySerializer
     pagination_class = None
 

@@ -45,6 +45,7 @@ from .answers import (
 class ImagesView(ListAPIView[Image]):
     """The caller's images; and the door for new ones."""
 
+    queryset = Image.objects.none()
     serializer_class = ImageSerializer
     pagination_class = CursorPages
     filter_backends = [DjangoFilterBackend]
@@ -81,6 +82,7 @@ class ImagesView(ListAPIView[Image]):
 class TrashView(ListAPIView[Image]):
     """What lies in the trash. It is deleted for good 30 days after it was put there."""
 
+    queryset = Image.objects.none()
     serializer_class = ImageSerializer
     pagination_class = CursorPages
     filter_backends = [DjangoFilterBackend]
@@ -141,7 +143,12 @@ def expected_version(request: Request) -> int | None:
 class RestoreView(APIView):
     """Out of the trash."""
 
-    @extend_schema(summary="Restore", request=None, responses=ImageDetailSerializer)
+    @extend_schema(
+        summary="Restore",
+        operation_id="images_restore_one",
+        request=None,
+        responses=ImageDetailSerializer,
+    )
     def post(self, request: Request, image_id: uuid.UUID) -> Response:
         image = own_image(request, image_id)
         images.restore(Image.objects.of(caller(request)).filter(id=image.id))

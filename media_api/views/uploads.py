@@ -39,6 +39,7 @@ from .answers import (
 class UploadsView(ListAPIView[Upload]):
     """The caller's uploads that are not images (yet)."""
 
+    queryset = Upload.objects.none()
     serializer_class = UploadSerializer
     pagination_class = CursorPages
     filter_backends = [DjangoFilterBackend]

@@ -35,6 +35,7 @@ __all__ = [
     "Postgres",
     "configure",
     "environment",
+    "is_running",
     "lock",
 ]
 
@@ -55,6 +56,16 @@ def lock(data: Path) -> Iterator[None]:
         except BlockingIOError:
             raise AlreadyRunning from None
         yield
+
+
+def is_running(data: Path) -> bool:
+    if not (data / "lock").exists():
+        return False
+    try:
+        with lock(data):
+            return False
+    except AlreadyRunning:
+        return True
 
 
 def environment(data: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """`make run`: the whole service on one machine, under one parent.
 
-Postgres and the bucket come first, then the tables, then the worker and the web server. A child that
-ends is started again. When the parent ends, however it does, so do all of them, the last one first.
+Postgres and the bucket come first; the worker waits for the tables. A child that ends is started again.
+When the parent ends, however it does, so do all of them: web server, worker, bucket, Postgres.
 
 The parent needs no models, and has yet to write what the settings of its children will read: manage.py
 starts it without django.setup(), which also saves it a second and 45 MB.
@@ -27,24 +27,23 @@ from project.embedded import AlreadyRunning, Bucket, Child, NotStarted, Postgres
 from project.embedded.addresses import reachable, refusal
 
 PAUSE = 1.0  # seconds before a child that ended is started again
-MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
 
 
 class Web(Child):
     """Ready when /readyz is: the workers have loaded the app, and the database has its tables."""
 
-    def __init__(self, host: str, port: int, environment: Mapping[str, str]) -> None:
-        self.address = reachable(host), port
+    def __init__(self, host: str, environment: Mapping[str, str]) -> None:
+        self.address = reachable(host), settings.PORT
         self.public_name = urlsplit(environment["PUBLIC_URL"]).netloc
         options = {
             "--interface": "wsgi",
             "--working-dir": settings.BASE_DIR,
             "--host": host,
-            "--port": port,
+            "--port": settings.PORT,
             "--workers": settings.WEB_WORKERS,
             "--blocking-threads": settings.WEB_THREADS,
             "--workers-kill-timeout": 2,
-            "--log-level": "warning",
+            "--log-level": "error",
         }
         arguments = [str(word) for option in options.items() for word in option]
         command = [sys.executable, "-m", "granian", *arguments, "--respawn-failed-workers"]
@@ -52,11 +51,7 @@ class Web(Child):
             "The web server", [*command, "project.wsgi:application"], environment=environment
         )
 
-    def start(self) -> None:
-        super().start()
-        self.wait_until(self._is_ready)
-
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         connection = HTTPConnection(*self.address, timeout=5)
         try:
             connection.request("GET", "/readyz", headers={"Host": self.public_name})
@@ -92,16 +87,17 @@ class Command(BaseCommand):
 
     def _serve(self, host: str, environment: dict[str, str]) -> None:
         postgres, bucket = _services(host, environment)
-        worker = Child("The worker", [*MANAGE, "procrastinate", "worker"], environment=environment)
+        worker = Child("The worker", _manage("procrastinate", "worker"), environment=environment)
         worker.patience = 4.0
         web = Web(host, environment)
         children = [postgres, bucket, worker, web]
         try:
             postgres.start()
             bucket.start()
+            web.start()  # it takes its second while the tables are made, and is not ready before them
             link = _prepare(environment)
+            web.wait_until(web.is_ready)
             worker.start()
-            web.start()
             self._announce(environment, link)
             self._watch(children)
         finally:
@@ -177,8 +173,12 @@ def _services(host: str, environment: Mapping[str, str]) -> tuple[Postgres, Buck
 def _prepare(environment: Mapping[str, str]) -> str:
     """A sign-in link; the command says itself what went wrong."""
     result = subprocess.run(  # noqa: S603
-        [*MANAGE, "prepare"], env=environment, stdout=subprocess.PIPE, text=True, process_group=0
+        _manage("prepare"), env=environment, stdout=subprocess.PIPE, text=True, process_group=0
     )
     if result.returncode:
         raise NotStarted("The database or the bucket could not be prepared.")
     return result.stdout.strip()
+
+
+def _manage(*arguments: str) -> list[str]:
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
