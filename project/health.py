@@ -1,13 +1,20 @@
 """What machines ask: is the process alive, can it answer, how is it doing."""
 
+from collections.abc import Iterator
+
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count, Model, Sum
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from procrastinate.contrib.django.models import ProcrastinateJob
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from media_api.exceptions import StorageUnavailable
+from media_api.models import Image, PendingDeletion, Upload
 from media_api.storage import EPOCH_KEY, image_storage
 
 
@@ -42,4 +49,28 @@ def metrics(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("Authorization", "")
         if not settings.METRICS_TOKEN or not constant_time_compare(given, expected):
             raise Http404
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(DatabaseCollector()), content_type=CONTENT_TYPE_LATEST)
+
+
+class DatabaseCollector(Collector):
+    """Counted in the database at each scrape, so that every process of the app says the same."""
+
+    def collect(self) -> Iterator[Metric]:
+        kept = Image.objects.aggregate(count=Count("id"), size=Sum("size", default=0))
+        yield GaugeMetricFamily("shoebox_images", "Images, trash included", kept["count"])
+        yield GaugeMetricFamily("shoebox_image_bytes", "Bytes of originals", kept["size"])
+        yield GaugeMetricFamily(
+            "shoebox_pending_deletions",
+            "Deleted images whose objects are still to be removed or looked for",
+            PendingDeletion.objects.count(),
+        )
+        yield _by_state("shoebox_uploads", "Uploads that are not images", Upload, "state")
+        yield _by_state("shoebox_jobs", "Jobs of the queue", ProcrastinateJob, "status")
+
+
+def _by_state(name: str, text: str, model: type[Model], field: str) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[field])
+    rows = model._default_manager.order_by().values_list(field).annotate(Count("pk"))
+    for state, count in rows:
+        family.add_metric([state], count)
+    return family

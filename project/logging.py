@@ -13,6 +13,18 @@ SECRETS = re.compile(
 )
 
 
+PROBES = re.compile(r"GET /(livez|readyz|metrics)\b")
+
+
+def quiet(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """One line for a request, when it is finished; none for a machine that is told that we are well."""
+    if event.get("event") == "request_started":
+        raise structlog.DropEvent
+    if event.get("code") == 200 and PROBES.match(str(event.get("request"))):
+        raise structlog.DropEvent
+    return event
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Signatures, API keys and sign-in tokens may stand in an address or an error text: cut them out."""
     return {
@@ -36,6 +48,7 @@ def logging_config(level: str, style: str) -> dict[str, Any]:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            quiet,
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

@@ -1,21 +1,29 @@
 """alice owns, mallory does not. Everything runs on the real Postgres and bucket of `tests/services.py`."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.test import override_settings
 from procrastinate.contrib.django import app as queue
+from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
 from media_api.epoch import claim_bucket
 from media_api.models import ApiKey, Image
-from media_api.storage import ImageStorage, image_storage
+from media_api.storage import EPOCH_KEY, ImageStorage, image_storage
 from media_api.uploads import Announcement, receive
+from project.embedded.addresses import free_port, url
 from tests import pictures
+from tests.services import HOST, Store
 
 Work = Callable[[], None]
 
@@ -24,6 +32,17 @@ Work = Callable[[], None]
 def _static_files() -> None:
     """The pages' style and scripts, as `make run` collects them."""
     call_command("collectstatic", interactive=False, verbosity=0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _last_connections(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """At the end, close what other threads left open: the test database could not be dropped."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +73,41 @@ def storage() -> ImageStorage:
     bucket.remove(list(bucket.keys("")))
     claim_bucket()
     return bucket
+
+
+def storage_options(store: Store) -> dict[str, Any]:
+    """The settings of our storage on this store."""
+    return {
+        "endpoint_url": store.endpoint_url,
+        "public_endpoint_url": store.endpoint_url,
+        "region_name": "us-east-1",
+        "bucket_name": store.bucket_name,
+        "access_key": store.credentials[0],
+        "secret_key": store.credentials[1],
+        "upload_credentials": store.upload_credentials,
+        "link_window": settings.LINK_WINDOW,
+    }
+
+
+@contextmanager
+def stored_on(store: Store) -> Iterator[ImageStorage]:
+    """The whole of the app works on another store, which begins empty and claimed."""
+    default = {**settings.STORAGES["default"], "OPTIONS": storage_options(store)}
+    with override_settings(STORAGES={**settings.STORAGES, "default": default}):
+        yield image_storage()
+
+
+@contextmanager
+def store_down() -> Iterator[None]:
+    """Nothing answers where the bucket should be."""
+    nowhere = url(HOST, free_port(HOST))
+    with stored_on(Store(nowhere, ("nobody", "nothing"), ("nobody", "nothing"))):
+        yield
+
+
+def objects(storage: ImageStorage) -> list[str]:
+    """The keys of everything in the bucket but the mark of its owner."""
+    return [key for key in storage.keys("") if key != EPOCH_KEY]
 
 
 @pytest.fixture
@@ -93,6 +147,30 @@ def work() -> Work:
             worker.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
 
     return run
+
+
+@pytest.fixture
+def worker() -> Iterator[None]:
+    """A worker beside the test, as one runs beside the web."""
+    loop = asyncio.new_event_loop()
+    beside = queue.with_connector(queue.connector.get_worker_connector())
+
+    async def run() -> None:
+        async with beside.open_async():
+            await beside.run_worker_async(install_signal_handlers=False)
+
+    task = loop.create_task(run())
+
+    def live() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    thread = threading.Thread(target=live, name="worker")
+    thread.start()
+    yield
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture

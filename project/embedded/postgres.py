@@ -128,7 +128,7 @@ class Postgres(Child):
         return False
 
     def _is_ready(self) -> bool:
-        command = [_binary("pg_isready"), "-q", "-h", str(self.sockets), "-U", "postgres"]
+        command = [str(_binary("pg_isready")), "-q", "-h", str(self.sockets), "-U", "postgres"]
         return subprocess.run(command, env=MINIMAL_ENVIRONMENT).returncode == 0  # noqa: S603
 
 

@@ -68,7 +68,9 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         if not settings.EMBEDDED:
-            raise CommandError("Unset DATABASE_URL and S3_ENDPOINT_URL: serve brings its own.")
+            raise CommandError(
+                "serve is for the embedded mode: it brings what DATABASE_URL and S3_ENDPOINT_URL name."
+            )
         host, public_host = _hosts()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -94,9 +96,9 @@ class Command(BaseCommand):
         try:
             postgres.start()
             bucket.start()
-            web.start()  # it takes its second while the tables are made, and is not ready before them
+            web.start()  # loads while the tables are made, and is not ready before they are
             link = _prepare(environment)
-            web.wait_until(web.is_ready)
+            web.wait_until(web.is_ready, seconds=120)
             worker.start()
             self._announce(environment, link)
             self._watch(children)

@@ -1,0 +1,32 @@
+"""Documentation that fails the build when it is not true."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from media_api.exceptions import Refusal
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def refusals(base: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    for refusal in base.__subclasses__():
+        if hasattr(refusal, "code"):
+            yield refusal
+        yield from refusals(refusal)
+
+
+def test_every_refusal_is_explained() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| (.+) \|$", (ROOT / "docs/errors.md").read_text(), re.M
+    )
+    assert rows == [
+        (refusal.code, str(refusal.status), refusal.sentence)
+        for refusal in sorted(set(refusals()), key=lambda refusal: (refusal.status, refusal.code))
+    ]
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
