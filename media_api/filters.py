@@ -36,7 +36,8 @@ class ImageFilter(django_filters.FilterSet):
         return images.filter(content_type=f"image/{kind}")
 
     def filter_tags(self, images: ImageQuerySet, _name: str, _tag: str) -> ImageQuerySet:
-        return images.filter(tags__contains=cast(QueryDict, self.data).getlist("tag"))
+        tags = cast(QueryDict, self.data).getlist("tag")
+        return images.none() if "\0" in "".join(tags) else images.filter(tags__contains=tags)
 
 
 class UploadFilter(django_filters.FilterSet):

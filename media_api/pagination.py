@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import ValidationError
+from django.db import DataError
 from django.db.models import Model, QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 from rest_framework.pagination import BasePagination
@@ -105,12 +106,12 @@ def paginate(
 def _rows(queryset: QuerySet[Row], order: Order, cursor: Cursor | None, count: int) -> list[Row]:
     if cursor and cursor.back:
         order = order.reversed()
-    if cursor:
-        try:
+    try:
+        if cursor:
             queryset = queryset.filter(order.after(cursor.position))
-        except (ValidationError, ValueError) as error:
-            raise _invalid("cursor") from error
-    return list(queryset.order_by(*order.columns())[:count])
+        return list(queryset.order_by(*order.columns())[:count])
+    except (ValidationError, ValueError, DataError) as error:
+        raise _invalid("cursor") from error
 
 
 class CursorPages(BasePagination):

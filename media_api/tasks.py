@@ -10,7 +10,7 @@ from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
-from . import images, uploads
+from . import examination, images, sweeps
 from .models import SignInLink
 
 LONGEST_WAIT = 60
@@ -26,7 +26,7 @@ class UntilDone(BaseRetryStrategy):
 @app.task(name="examine", retry=UntilDone(), priority=10)
 def examine(*, upload_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, upload_id=upload_id):
-        uploads.examine(uuid.UUID(upload_id))
+        examination.examine(uuid.UUID(upload_id))
 
 
 @app.task(name="describe", retry=UntilDone())
@@ -54,8 +54,8 @@ def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:
 
 
 periodic("purge_due", "* * * * *")(images.purge_due)
-periodic("expire_overdue", "* * * * *")(uploads.expire_overdue)
-periodic("sweep_staging", "*/15 * * * *")(uploads.sweep_staging)
+periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
+periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)
 
 

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 from django.test import override_settings
 from procrastinate.contrib.django import app as queue
 from pytest_django import DjangoDbBlocker
@@ -26,6 +26,13 @@ from tests import pictures
 from tests.services import HOST, Store
 
 Work = Callable[[], None]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Passwords are hashed slowly on purpose; here nobody tries to guess them."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -144,9 +151,22 @@ def work() -> Work:
 
     def run() -> None:
         with queue.replace_connector(queue.connector.get_worker_connector()) as worker:
-            worker.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
+            worker.run_worker(
+                wait=False,
+                install_signal_handlers=False,
+                listen_notify=False,
+                task_middleware=[closing_connections],
+            )
 
     return run
+
+
+def closing_connections(do: Callable[[], Any], *_: Any) -> Any:
+    """Jobs run in threads of their own; in a test nobody else closes what those opened."""
+    try:
+        return do()
+    finally:
+        connections.close_all()
 
 
 @pytest.fixture
@@ -157,7 +177,9 @@ def worker() -> Iterator[None]:
 
     async def run() -> None:
         async with beside.open_async():
-            await beside.run_worker_async(install_signal_handlers=False)
+            await beside.run_worker_async(
+                install_signal_handlers=False, task_middleware=[closing_connections]
+            )
 
     task = loop.create_task(run())
 

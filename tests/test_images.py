@@ -204,7 +204,9 @@ NAMES = {
 def test_names_are_labels(
     api: APIClient, work: Work, storage: ImageStorage, given: str, kept: str
 ) -> None:
-    through_us = send(api, pictures.jpeg(), name="file", **{"name": given})
+    through_us = api.post(
+        f"{API}/images?wait=0", {"file": BytesIO(pictures.jpeg()), "name": given}, format="multipart"
+    )
     directly = send_directly(api, pictures.jpeg(), name=given)
     work()
     for answer in through_us, directly:

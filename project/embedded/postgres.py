@@ -140,8 +140,8 @@ def _identity() -> tuple[list[str], int | None]:
     """
     if os.geteuid() != 0:
         return [], None
-    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    with suppress(FileNotFoundError):
+    if unshare := shutil.which("unshare"):
+        prefix = [unshare, "--user", "--map-user=1000", "--map-group=1000"]
         if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:  # noqa: S603
             return prefix, None
     return [], NOBODY

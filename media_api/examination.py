@@ -1,0 +1,167 @@
+"""The worker's half of an upload: look at the staged bytes, then keep or refuse them.
+
+The bytes are copied once to a local file, that very copy is examined, and it is what is kept: whatever a client still
+does to its staging key changes nothing. One transaction turns the Upload into an Image of the same id.
+
+It may run twice, also at the same time: every attempt writes the same bytes, and the transaction has one winner.
+"""
+
+import tempfile
+import uuid
+from datetime import datetime, timedelta
+from typing import BinaryIO, cast
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from . import imaging
+from .exceptions import (
+    ChecksumMismatch,
+    SizeMismatch,
+    StorageUnavailable,
+    TooComplex,
+    Verdict,
+)
+from .images import describe
+from .models import Image, Upload, database_now, image_prefix, rendition_key
+from .storage import image_storage
+from .verdicts import tell
+
+log = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS = 3
+
+
+def examine(upload_id: uuid.UUID) -> None:
+    """The job: look at the staged bytes and keep or refuse them. May run twice, also at the same time."""
+    upload = Upload.objects.filter(id=upload_id, state=Upload.State.STAGED).first()
+    if upload is None:
+        return
+    with tempfile.TemporaryFile() as file:
+        try:
+            sha256 = fetch(upload, file)
+            facts = look(upload, file)
+            settle_hash(upload, sha256)
+            put_objects(upload, file, facts)
+        except Verdict as verdict:
+            refuse(upload, verdict)
+            return
+    keep(upload, facts)
+
+
+def fetch(upload: Upload, file: BinaryIO) -> str:
+    """Copy the staged bytes into a local file; their SHA-256. They must be what was announced."""
+    try:
+        size, sha256 = image_storage().fetch(upload.key, file, limit=upload.size)
+    except FileNotFoundError as error:
+        raise SizeMismatch("Its bytes are not in the bucket any more. Send it again.") from error
+    if size != upload.size:
+        raise SizeMismatch
+    if upload.claimed_sha256 not in ("", sha256):
+        raise ChecksumMismatch
+    return sha256
+
+
+def look(upload: Upload, file: BinaryIO) -> imaging.Facts:
+    """Decode the local copy. A decoder that takes the process with it is tried three times, counted before each."""
+    if upload.attempts >= MAX_ATTEMPTS:
+        raise TooComplex("Reading it failed again and again.")
+    Upload.objects.filter(id=upload.id).update(attempts=F("attempts") + 1)
+    return imaging.examine(
+        file,
+        limits=imaging.Limits(
+            max_jpeg_pixels=settings.MAX_JPEG_PIXELS,
+            max_pixels=settings.MAX_PIXELS,
+            max_frames=settings.MAX_FRAMES,
+            max_animation_pixels=settings.MAX_ANIMATION_PIXELS,
+            max_scans=settings.MAX_SCANS,
+        ),
+    )
+
+
+def settle_hash(upload: Upload, sha256: str) -> None:
+    """Write down what the bytes are before the first of them is kept.
+
+    An attempt that finds other bytes (an upload URL was used again between two attempts) is refused, so a worker that
+    wakes up late can only write what is there already.
+    """
+    settled = Upload.objects.filter(
+        id=upload.id, state=Upload.State.STAGED, sha256__in=["", sha256]
+    ).update(sha256=sha256, attempts=0)
+    if not settled:
+        raise ChecksumMismatch("Other bytes were sent while it was examined. Send it again.")
+    upload.sha256 = sha256
+
+
+def put_objects(upload: Upload, file: BinaryIO, facts: imaging.Facts) -> None:
+    """Write everything below `images/<id>/`; every attempt writes the same."""
+    storage = image_storage()
+    file.seek(0)
+    storage.keep(original_key(upload, facts), file, content_type=facts.content_type)
+    for rendition in facts.renditions:
+        storage.keep(
+            rendition_key(upload.id, rendition.side), rendition.body, content_type="image/webp"
+        )
+    image = image_of(upload, facts)
+    describe(image)
+    if storage.size_of(image.path) != upload.size:
+        raise StorageUnavailable("What was written is not there.")
+
+
+def original_key(upload: Upload, facts: imaging.Facts) -> str:
+    return f"{image_prefix(upload.id)}original.{facts.extension}"
+
+
+def image_of(upload: Upload, facts: imaging.Facts) -> Image:
+    """The row that an examined upload becomes. Everything but its labels was computed from the bytes."""
+    return Image(
+        id=upload.id,
+        owner=upload.owner,
+        name=upload.name,
+        tags=upload.tags,
+        path=original_key(upload, facts),
+        size=upload.size,
+        date=cast(datetime, upload.staged_at),  # the schema says so
+        sha256=upload.sha256,
+        content_type=facts.content_type,
+        width=facts.width,
+        height=facts.height,
+        frames=facts.frames,
+        sides=[rendition.side for rendition in facts.renditions],
+        placeholder=facts.placeholder,
+    )
+
+
+def keep(upload: Upload, facts: imaging.Facts) -> None:
+    """Turn the Upload into its Image. Who comes second finds no staged Upload, and does nothing."""
+    with transaction.atomic():
+        locked = (
+            Upload.objects.select_for_update(of=["self"])
+            .select_related("owner")
+            .filter(id=upload.id, state=Upload.State.STAGED, sha256=upload.sha256)
+            .first()
+        )
+        if locked is None:
+            return
+        image_of(locked, facts).save(force_insert=True)
+        locked.delete()
+        tell(upload.id)
+    image_storage().remove([upload.key])
+    log.info("upload_kept", upload_id=str(upload.id))
+
+
+def refuse(upload: Upload, verdict: Verdict) -> None:
+    """Write the verdict down, then remove the staged bytes."""
+    with transaction.atomic():
+        refused = Upload.objects.filter(id=upload.id, state=Upload.State.STAGED).update(
+            state=Upload.State.REFUSED,
+            error_code=verdict.code,
+            error_detail=verdict.detail,
+            expires_at=database_now() + timedelta(seconds=settings.REFUSAL_LIFETIME),
+        )
+        tell(upload.id)
+    if refused:
+        image_storage().remove([upload.key])
+        log.info("upload_refused", upload_id=str(upload.id), code=verdict.code)

@@ -1,0 +1,58 @@
+"""What removes by the clock what was left over: uploads that nobody completed, and bytes that nobody owns.
+
+All of it may run twice at the same time. (What a deleted image leaves is removed by `images.purge`.)
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from .epoch import require_own_bucket
+from .models import Upload, database_now, staging_key
+from .storage import image_storage
+from .uploads import clear_staging
+
+BATCH = 500
+
+
+def expire_overdue() -> int:
+    """End what was announced and never completed; tell of it for a day. How many there were."""
+    expired = 0
+    while batch := expire_batch():
+        clear_staging(batch)
+        expired += len(batch)
+    Upload.objects.finished_before(database_now()).delete()
+    return expired
+
+
+def expire_batch() -> list[Upload]:
+    with transaction.atomic():
+        now = database_now()
+        overdue = list(Upload.objects.overdue(now).select_for_update(skip_locked=True)[:BATCH])
+        Upload.objects.filter(id__in=[upload.id for upload in overdue]).update(
+            state=Upload.State.EXPIRED,
+            expires_at=now + timedelta(seconds=settings.REFUSAL_LIFETIME),
+        )
+    return overdue
+
+
+def sweep_staging() -> int:
+    """Remove every object under `staging/` that no living Upload explains. How many there were.
+
+    List first, then look for the rows: a row is older than any byte under its key and ids are never used twice, so what
+    has no living row after the listing never will.
+    """
+    require_own_bucket()
+    storage = image_storage()
+    keys = list(storage.keys("staging/"))
+    open_parts = [(key, part) for key, part in storage.open_parts() if key.startswith("staging/")]
+    living = {
+        staging_key(upload_id) for upload_id in Upload.objects.living().values_list("id", flat=True)
+    }
+    left_over = [key for key in keys if key not in living]
+    storage.remove(left_over)
+    for key, multipart_id in open_parts:
+        if key not in living:
+            storage.abort_parts(key, multipart_id)
+    return len(left_over)

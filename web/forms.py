@@ -1,0 +1,65 @@
+import unicodedata
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm
+
+from media_api.models import MAX_TAGS, NAME_LENGTH, TAG_LENGTH, ApiKey, clean_name
+
+
+class TagsField(forms.CharField):
+    """Tags divided by commas, as a list without doubles."""
+
+    widget = forms.TextInput(attrs={"autocapitalize": "none"})
+
+    def prepare_value(self, value: str | list[str] | None) -> str | None:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def clean(self, value: str) -> list[str]:  # type: ignore[override]
+        text = unicodedata.normalize("NFC", super().clean(value))
+        tags = list(dict.fromkeys(filter(None, (tag.strip() for tag in text.split(",")))))
+        if len(tags) > MAX_TAGS:
+            raise forms.ValidationError(
+                f"A picture has at most {MAX_TAGS} tags; these are {len(tags)}."
+            )
+        if any(len(tag) > TAG_LENGTH for tag in tags):
+            raise forms.ValidationError(f"A tag has at most {TAG_LENGTH} characters.")
+        if not all(tag.isprintable() for tag in tags):
+            raise forms.ValidationError("A tag has no control characters.")
+        return tags
+
+
+class LabelsForm(forms.Form):
+    """What may be changed of an image."""
+
+    name = forms.CharField(
+        max_length=NAME_LENGTH, error_messages={"required": "A picture needs a name."}
+    )
+    tags = TagsField(
+        required=False, help_text="Divided by commas: holiday, summer 2026", max_length=4000
+    )
+
+    def clean_name(self) -> str:
+        return clean_name(self.cleaned_data["name"])
+
+
+class KeyForm(forms.Form):
+    name = forms.CharField(
+        label="What is it for", max_length=100, required=False, help_text="For you to know it by."
+    )
+    scopes = forms.MultipleChoiceField(
+        label="It may",
+        choices=[
+            (ApiKey.Scope.READ.value, "Read: see pictures and their links"),
+            (ApiKey.Scope.WRITE.value, "Write: send, change and delete pictures"),
+        ],
+        initial=[ApiKey.Scope.READ.value],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one thing that the key may do."},
+    )
+
+
+class SignInForm(AuthenticationForm):
+    error_messages = {
+        "invalid_login": "This name and password do not belong together. Try again, or use a sign-in link.",
+        "inactive": "This account is switched off.",
+    }

@@ -1,0 +1,3 @@
+from .errors import error_page
+
+__all__ = ["error_page"]

@@ -1,0 +1,34 @@
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
+from django.contrib.auth.models import User
+from django.contrib.auth.views import PasswordChangeView
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse_lazy
+from django.views.decorators.http import require_safe
+
+from media_api.accounts import account_of
+
+from ..requests import SignedIn
+
+
+@require_safe
+def account_page(request: SignedIn) -> HttpResponse:
+    return render(request, "web/account.html", {"account": account_of(request.user)})
+
+
+class Password(PasswordChangeView):
+    """Change the password, or set the first one: who came by a link has none to be asked for."""
+
+    template_name = "web/password.html"
+    success_url = reverse_lazy("web:account")
+
+    def get_form_class(self) -> type[SetPasswordForm[User]]:
+        has_one = self.request.user.has_usable_password()
+        return PasswordChangeForm if has_one else SetPasswordForm
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        messages.success(self.request, "The new password is set. Other devices were signed out.")
+        return super().form_valid(form)

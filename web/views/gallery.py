@@ -1,0 +1,77 @@
+"""All pictures of the owner, narrowed and ordered by the address."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, timedelta
+from itertools import groupby
+
+from django.http import HttpResponse, QueryDict
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.views.decorators.http import require_safe
+
+from media_api.filters import CONTENT_TYPES, image_orders, narrowed
+from media_api.models import Image
+from media_api.pagination import paginate
+
+from ..requests import SignedIn, own_images
+
+ORDERS = {
+    "-date": "Newest first",
+    "date": "Oldest first",
+    "name": "Name, A to Z",
+    "-name": "Name, Z to A",
+    "-size": "Largest first",
+    "size": "Smallest first",
+}
+MAX_TAGS_OFFERED = 8
+
+
+@require_safe
+def gallery(request: SignedIn) -> HttpResponse:
+    images = narrowed(own_images(request).present(), request.GET)
+    order, orders = chosen_order(request.GET), image_orders(request.GET)
+    page = paginate(images, request.GET.dict() | {"order": order}, orders=orders)
+    tags = request.GET.getlist("tag")
+    narrowing = {name: request.GET[name] for name in ("q", "type", "tag") if request.GET.get(name)}
+    context = {
+        "page": page,
+        "groups": by_day(page.rows) if order in ("-date", "date") else [("", page.rows)],
+        "count": images.count(),
+        "narrowing": narrowing,
+        "types": CONTENT_TYPES,
+        "type": request.GET.get("type", "").removeprefix("image/"),
+        "tags": [(tag, [other for other in tags if other != tag]) for tag in tags],
+        "tags_offered": [(tag, [*tags, tag]) for tag in common_tags(page.rows) if tag not in tags],
+        "order": order,
+        "orders": [(name, ORDERS[name]) for name in orders],
+    }
+    return render(request, "web/gallery.html", context)
+
+
+def chosen_order(parameters: QueryDict) -> str:
+    """The order that is asked for, if the list may have it: a search falls back to the newest first."""
+    orders = image_orders(parameters)
+    order = parameters.get("order", "")
+    return order if order in orders else orders[0]
+
+
+def common_tags(images: Iterable[Image]) -> list[str]:
+    """The most common tags of the pictures that are shown."""
+    counted = Counter(tag for image in images for tag in image.tags)
+    return [tag for tag, _ in counted.most_common(MAX_TAGS_OFFERED)]
+
+
+def by_day(images: Iterable[Image]) -> list[tuple[str, list[Image]]]:
+    today = timezone.localdate()
+    days = groupby(images, lambda image: timezone.localdate(image.date))
+    return [(day_name(day, today), list(rows)) for day, rows in days]
+
+
+def day_name(day: date, today: date) -> str:
+    if day == today:
+        return "Today"
+    if day == today - timedelta(days=1):
+        return "Yesterday"
+    return date_format(day, "l, j F" if day.year == today.year else "j F Y")
