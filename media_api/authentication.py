@@ -1,15 +1,20 @@
-"""Who is asking: a program by its API key. (A browser: by DRF's own SessionAuthentication, with CSRF.)"""
+"""Who is asking: a program by its API key, or a browser by its session (with CSRF)."""
 
 from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db.models import Q
 from django.db.models.functions import Now
-from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.authentication import (
+    BaseAuthentication,
+    SessionAuthentication,
+    get_authorization_header,
+)
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from .models import ApiKey
+from .parsers import require_length
 
 SCHEME = "bearer"
 
@@ -47,3 +52,13 @@ def note_use(key: ApiKey) -> None:
     """Written at most once a minute, so that reading costs no write."""
     stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
     ApiKey.objects.filter(stale, id=key.id).update(last_used_at=Now())
+
+
+class BrowserSession(SessionAuthentication):
+    """Django's session, with CSRF enforced for whatever changes something."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """The check reads a form's body for its token, so the body must not be too long by then."""
+        if (request.content_type or "").startswith("multipart/"):
+            require_length(request)
+        super().enforce_csrf(request)

@@ -258,13 +258,19 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
 
     # --- what viewers get -----------------------------------------------------------------------
 
-    def link(self, key: str, *, content_type: str, download_as: str = "") -> Link:
+    def url(self, name: str, *_: Any, **__: Any) -> str:
+        """What django-storages would sign anew each time, and for the endpoint that only the app can reach."""
+        return self.link(name).url
+
+    def link(self, key: str, *, content_type: str = "", download_as: str = "") -> Link:
         """A link that shows an object, or saves it as `download_as`; the same for a whole window, without I/O.
 
         Type and caching are signed in: a store may forget them (rclone does when it restarts).
         """
         now = datetime.now(UTC)
-        query = {"response-cache-control": IMMUTABLE, "response-content-type": content_type}
+        query = {"response-cache-control": IMMUTABLE}
+        if content_type:
+            query["response-content-type"] = content_type
         if download_as:
             query["response-content-disposition"] = attachment(download_as)
         url = presign(

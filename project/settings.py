@@ -233,7 +233,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1 * MiB
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "media_api.authentication.ApiKeyAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "media_api.authentication.BrowserSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["media_api.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

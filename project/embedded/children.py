@@ -79,7 +79,7 @@ class Child:
                 raise NotStarted(f"{self.name} did not start.{self._last_words()}")
             if time.monotonic() > deadline:
                 raise NotStarted(f"{self.name} did not answer in {seconds:.0f} seconds.")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log else []
