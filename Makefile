@@ -32,7 +32,9 @@ lint: .venv/.with-lint
 	$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 bench: .venv/.with-test staticfiles/staticfiles.json
-	$(BIN)/python -m bench
+	@for file in bench/[a-z]*.py; do \
+		echo; $(BIN)/python -m bench.$$(basename $$file .py) || exit 1; \
+	done
 
 .venv/.with-embedded: GROUPS := --group embedded
 .venv/.with-test: GROUPS := --group embedded --group test

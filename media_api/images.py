@@ -17,7 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from .epoch import require_own_bucket
-from .exceptions import PreconditionFailed, Trashed
+from .exceptions import NotFound, PreconditionFailed, Trashed
 from .models import (
     MAX_TAGS,
     Image,
@@ -45,10 +45,12 @@ def change(
 ) -> None:
     """Give an image another name or other tags; with `version`, only if it still has that one.
 
-    Raises Trashed and PreconditionFailed. The bucket's description of the image follows by a job.
+    Raises NotFound, Trashed and PreconditionFailed. The bucket's description of the image follows by a job.
     """
     with transaction.atomic():
-        locked = Image.objects.select_for_update().get(id=image.id)
+        locked = Image.objects.select_for_update().filter(id=image.id).first()
+        if locked is None:
+            raise NotFound
         if version is not None and locked.version != version:
             raise PreconditionFailed
         if locked.trashed_at:

@@ -26,6 +26,8 @@ from django.db.models import F, Func, Q
 from django.db.models.functions import Now
 
 NAME_LENGTH = 255
+CONTENT_TYPE_LENGTH = 100
+CONTENT_TYPE = r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838, 4.2
 TAG_LENGTH = 64
 MAX_TAGS = 32
 
@@ -47,6 +49,12 @@ def clean_name(name: str) -> str:
         if unicodedata.category(character) not in ("Cc", "Cs")
     )
     return visible.strip()[:NAME_LENGTH].strip() or "unnamed"
+
+
+def clean_content_type(claim: str) -> str:
+    """A claimed media type, or that of any bytes where the claim could not stand in a header."""
+    allowed = re.fullmatch(CONTENT_TYPE, claim) and len(claim) <= CONTENT_TYPE_LENGTH
+    return claim if allowed else "application/octet-stream"
 
 
 def database_now() -> datetime:
@@ -107,7 +115,7 @@ class Upload(Labelled):
 
     state = models.CharField(max_length=9, choices=State, default=State.ANNOUNCED)
     size = models.BigIntegerField(help_text="Bytes, as announced.")
-    content_type = models.CharField(max_length=100, help_text="As announced.")
+    content_type = models.CharField(max_length=CONTENT_TYPE_LENGTH, help_text="As announced.")
     claimed_sha256 = models.CharField(max_length=64, blank=True, help_text="As announced.")
     sha256 = models.CharField(max_length=64, blank=True, help_text="Computed, before it is kept.")
     multipart_id = models.TextField(blank=True, help_text="The store's UploadId.")
@@ -183,6 +191,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def matching(self, text: str) -> Self:
         """Images whose name or tags have, for each word of `text`, a word that begins with it."""
+        text = unicodedata.normalize("NFC", text)
         words = [word for word in re.split(r"[!-/:-@\[-`{-~\s]+", text) if word]
         if not words:
             return self

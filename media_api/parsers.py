@@ -5,21 +5,24 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from .exceptions import LengthRequired, SizeMismatch, TooLarge
+from .exceptions import Empty, LengthRequired, Malformed, SizeMismatch, TooLarge
 
 FORM_OVERHEAD = 64 * 1024
 CHUNK = 256 * 1024
 
 
 def require_length(request: Request) -> None:
-    """Refuse by Content-Length, before the first byte of the body is read. Raises LengthRequired, TooLarge."""
+    """Refuse by Content-Length, before a byte of the body is read. Raises LengthRequired, Empty, TooLarge."""
     length = request.META.get("CONTENT_LENGTH") or ""
     if not (length.isascii() and length.isdigit()):
         raise LengthRequired
+    if int(length) == 0:
+        raise Empty
     if int(length) > settings.MAX_UPLOAD_SIZE + FORM_OVERHEAD:
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
 
@@ -37,19 +40,27 @@ class RawImageParser(BaseParser):
     ) -> dict[str, Any]:
         request: Request = (parser_context or {})["request"]
         content_type = (media_type or "").partition(";")[0]
-        file = TemporaryUploadedFile(self._name(request), content_type, 0, None)
+        file = TemporaryUploadedFile("unnamed", content_type, 0, None)
+        # As DRF does with the files of a form: Django closes them with the request.
+        request._request._files = MultiValueDict({"file": [file]})
         while chunk := stream.read(CHUNK):
             file.write(chunk)
             file.size = (file.size or 0) + len(chunk)
         if file.size != int(request.META["CONTENT_LENGTH"]):
             raise SizeMismatch
         file.seek(0)
-        return {"file": file, "tags": request.query_params.getlist("tags")}
+        labels: dict[str, Any] = {"tags": request.query_params.getlist("tags")}
+        if name := self._name(request):
+            labels["name"] = name
+        return {"file": file, **labels}
 
     def _name(self, request: Request) -> str:
-        _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
+        try:
+            _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
+        except (LookupError, ValueError) as error:  # an unknown charset; longer than any name
+            raise Malformed("The Content-Disposition could not be read.") from error
         name: str = parameters.get("filename", "") or request.query_params.get("name", "")
-        return name or "unnamed"
+        return name
 
 
 class AnyBytesParser(RawImageParser):

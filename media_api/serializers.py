@@ -11,6 +11,8 @@ from rest_framework import serializers
 
 from .links import original_link, rendition_link
 from .models import (
+    CONTENT_TYPE,
+    CONTENT_TYPE_LENGTH,
     MAX_TAGS,
     TAG_LENGTH,
     ApiKey,
@@ -66,7 +68,7 @@ class FileSerializer(LabelsSerializer):
 class AnnouncementSerializer(serializers.Serializer[Any]):
     name = NameField()
     size = serializers.IntegerField(min_value=0)
-    content_type = serializers.RegexField(r"^[\w.+-]+/[\w.+-]+$", max_length=100)
+    content_type = serializers.RegexField(f"^{CONTENT_TYPE}$", max_length=CONTENT_TYPE_LENGTH)
     sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", required=False)
     tags = TagsField(required=False)
 

@@ -21,6 +21,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from .exceptions import (
+    AlreadyKept,
     Empty,
     NotStaged,
     Refusal,
@@ -29,7 +30,7 @@ from .exceptions import (
     UploadExpired,
     verdict_of,
 )
-from .models import Upload, database_now
+from .models import Image, Upload, clean_content_type, clean_name, database_now
 from .presign import LONGEST
 from .queue import enqueue
 from .storage import Part, image_storage
@@ -61,10 +62,10 @@ def announce(owner: User, announcement: Announcement, *, in_parts: bool = True) 
     lifetime = settings.PARTS_LIFETIME if in_parts else settings.UPLOAD_LIFETIME
     upload = Upload.objects.create(
         owner=owner,
-        name=announcement.name,
+        name=clean_name(announcement.name),
         tags=list(announcement.tags),
         size=announcement.size,
-        content_type=announcement.content_type,
+        content_type=clean_content_type(announcement.content_type),
         claimed_sha256=announcement.sha256,
         part_size=settings.PART_SIZE if in_parts else 0,
         expires_at=database_now() + timedelta(seconds=lifetime),
@@ -170,11 +171,12 @@ def complete(upload: Upload) -> None:
 
 
 def require_bytes(upload: Upload) -> None:
-    """Join the parts, if it was sent in parts; raise NotStaged unless the bytes are in the bucket, or were."""
+    """Join the parts, if it was sent in parts. NotStaged or UploadExpired unless the bytes are there, or were."""
     missing = join_parts(upload) if upload.part_size else 0
     if image_storage().size_of(upload.key) is not None:
         return
     if Upload.objects.filter(id=upload.id, state=Upload.State.ANNOUNCED).exists():
+        seconds_left(upload)  # or it is too late for them
         raise NotStaged(
             f"{missing} of {upload.part_count} parts have not arrived yet." if missing else ""
         )
@@ -220,9 +222,12 @@ def refusal_of(upload: Upload) -> Refusal | None:
 
 
 def withdraw(upload: Upload) -> None:
-    """The owner does not want it any more: remove the row, then what has arrived."""
-    upload.delete()
-    clear_staging([upload])
+    """The owner does not want it any more: remove the row, then what has arrived. Raises AlreadyKept."""
+    deleted, _ = Upload.objects.filter(id=upload.id).delete()
+    if not deleted and Image.objects.filter(id=upload.id).exists():
+        raise AlreadyKept
+    with suppress(StorageUnavailable):  # the sweep removes it
+        clear_staging([upload])
 
 
 def clear_staging(uploads: Iterable[Upload]) -> None:

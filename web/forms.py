@@ -14,7 +14,7 @@ class TagsField(forms.CharField):
     def prepare_value(self, value: str | list[str] | None) -> str | None:
         return ", ".join(value) if isinstance(value, list) else value
 
-    def clean(self, value: str) -> list[str]:  # type: ignore[override]
+    def clean(self, value: str) -> list[str]:
         text = unicodedata.normalize("NFC", super().clean(value))
         tags = list(dict.fromkeys(filter(None, (tag.strip() for tag in text.split(",")))))
         if len(tags) > MAX_TAGS:

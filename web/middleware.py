@@ -12,9 +12,8 @@ from django.shortcuts import redirect
 
 from media_api.exceptions import Internal, LengthRequired, MethodNotAllowed, Refusal, TooLarge
 from media_api.problems import log_fault, refusal_for
-
-from .views.errors import error_page
-from .views.uploads import MAX_FILES
+from web.views.errors import error_page
+from web.views.uploads import MAX_FILES
 
 MACHINES = ("/api/", "/static/", "/livez", "/readyz", "/metrics")
 FORM_SIZE = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0

@@ -53,11 +53,15 @@ def own_image(request: Request, image_id: uuid.UUID) -> Image:
     return image
 
 
-def own_upload(request: Request, upload_id: uuid.UUID) -> Upload:
-    upload = Upload.objects.of(caller(request)).filter(id=upload_id).first()
-    if upload is None:
+def own_upload(request: Request, upload_id: uuid.UUID) -> Upload | Image:
+    """An upload, or the image that it is by now. Asked in this order, as the one becomes the other meanwhile."""
+    found = (
+        Upload.objects.of(caller(request)).filter(id=upload_id).first()
+        or Image.objects.of(caller(request)).filter(id=upload_id).first()
+    )
+    if found is None:
         raise NotFound
-    return upload
+    return found
 
 
 def etag(image: Image) -> str:
@@ -78,11 +82,15 @@ def answer_image(image: Image, *, status: int = 200) -> Response:
 def answer_upload(request: Request, upload: Upload) -> Response:
     """201 with the image when the worker is done within `wait`, 202 with the upload when not, or the refusal."""
     verdicts.wait(upload.id, seconds=seconds_to_wait(request))
-    if image := Image.objects.of(caller(request)).filter(id=upload.id).first():
-        return answer_image(image, status=201)
-    upload = own_upload(request, upload.id)
-    if refusal := uploads.refusal_of(upload):
+    found = own_upload(request, upload.id)
+    if isinstance(found, Image):
+        return answer_image(found, status=201)
+    if refusal := uploads.refusal_of(found):
         raise refusal
-    response = Response(UploadSerializer(upload).data, status=202)
-    response["Location"] = f"{settings.PUBLIC_URL}/api/v1/uploads/{upload.id}"
-    return response
+    return Response(
+        UploadSerializer(found).data, status=202, headers={"Location": address_of(found)}
+    )
+
+
+def address_of(upload: Upload) -> str:
+    return f"{settings.PUBLIC_URL}/api/v1/uploads/{upload.id}"

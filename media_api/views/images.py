@@ -101,7 +101,7 @@ class ImageView(APIView):
     @extend_schema(summary="An image", responses=ImageDetailSerializer)
     def get(self, request: Request, image_id: uuid.UUID) -> HttpResponse:
         image = own_image(request, image_id)
-        if etag(image) in parse_etags(request.headers.get("If-None-Match", "")):
+        if is_known(request, image):
             return HttpResponse(status=304, headers={"ETag": etag(image)})
         return answer_image(image)
 
@@ -111,7 +111,7 @@ class ImageView(APIView):
     def patch(self, request: Request, image_id: uuid.UUID) -> Response:
         labels = validated(LabelsSerializer(data=request.data)).validated_data
         image = own_image(request, image_id)
-        images.change(image, version=expected_version(request), **labels)
+        images.change(image, version=expected_version(request, image), **labels)
         return answer_image(image)
 
     @extend_schema(
@@ -120,8 +120,7 @@ class ImageView(APIView):
         responses={204: None},
     )
     def delete(self, request: Request, image_id: uuid.UUID) -> Response:
-        image = own_image(request, image_id)
-        one = Image.objects.of(caller(request)).filter(id=image.id)
+        one = Image.objects.of(caller(request)).filter(id=own_image(request, image_id).id)
         if flag(request, "permanent"):
             images.delete(one)
         else:
@@ -129,15 +128,23 @@ class ImageView(APIView):
         return Response(status=204)
 
 
-def expected_version(request: Request) -> int | None:
+def is_known(request: Request, image: Image) -> bool:
+    """Whether `If-None-Match` has the image as it is; weakly, since proxies that compress weaken ETags."""
+    tags = parse_etags(request.headers.get("If-None-Match", ""))
+    return not {"*", etag(image)}.isdisjoint(tag.removeprefix("W/") for tag in tags)
+
+
+def expected_version(request: Request, image: Image) -> int | None:
     """The version that `If-Match` asks for; the link window behind the point does not matter."""
-    tags = parse_etags(request.headers.get("If-Match", ""))
-    if not tags or "*" in tags:
+    condition = request.headers.get("If-Match", "*").strip()
+    if condition == "*":
         return None
-    version = tags[0].strip('"').partition(".")[0]
-    if not (version.isascii() and version.isdigit()):
+    versions = [
+        tag.removeprefix("W/").strip('"').partition(".")[0] for tag in parse_etags(condition)
+    ]
+    if str(image.version) not in versions:
         raise PreconditionFailed
-    return int(version)
+    return image.version
 
 
 class RestoreView(APIView):
@@ -150,10 +157,8 @@ class RestoreView(APIView):
         responses=ImageDetailSerializer,
     )
     def post(self, request: Request, image_id: uuid.UUID) -> Response:
-        image = own_image(request, image_id)
-        images.restore(Image.objects.of(caller(request)).filter(id=image.id))
-        image.refresh_from_db()
-        return answer_image(image)
+        images.restore(Image.objects.of(caller(request)).filter(id=image_id))
+        return answer_image(own_image(request, image_id))
 
 
 class ContentView(APIView):

@@ -27,6 +27,7 @@ from media_api.serializers import (
 
 from .answers import (
     WAIT,
+    address_of,
     answer_image,
     answer_upload,
     caller,
@@ -60,7 +61,7 @@ class UploadsView(ListAPIView[Upload]):
         announcement = validated(AnnouncementSerializer(data=request.data)).announcement()
         upload = uploads.announce(caller(request), announcement)
         body = {**UploadSerializer(upload).data, **way_in(upload)}
-        return Response(body, status=201, headers={"Location": f"/api/v1/uploads/{upload.id}"})
+        return Response(body, status=201, headers={"Location": address_of(upload)})
 
 
 def way_in(upload: Upload) -> dict[str, Any]:
@@ -76,10 +77,9 @@ class UploadView(APIView):
 
     @extend_schema(summary="An upload", responses=UploadDetailSerializer)
     def get(self, request: Request, upload_id: uuid.UUID) -> Response:
-        image = Image.objects.of(caller(request)).filter(id=upload_id).first()
-        if image:
-            return Response(kept(image))
         upload = own_upload(request, upload_id)
+        if isinstance(upload, Image):
+            return Response(kept(upload))
         if upload.state == Upload.State.EXPIRED:
             raise UploadExpired
         body = dict(UploadSerializer(upload).data)
@@ -89,9 +89,10 @@ class UploadView(APIView):
 
     @extend_schema(summary="Withdraw an upload", responses={204: None})
     def delete(self, request: Request, upload_id: uuid.UUID) -> Response:
-        if Image.objects.of(caller(request)).filter(id=upload_id).exists():
+        upload = own_upload(request, upload_id)
+        if isinstance(upload, Image):
             raise AlreadyKept
-        uploads.withdraw(own_upload(request, upload_id))
+        uploads.withdraw(upload)
         return Response(status=204)
 
 
@@ -124,6 +125,8 @@ class PartsView(APIView):
     def post(self, request: Request, upload_id: uuid.UUID) -> Response:
         numbers = validated(PartNumbersSerializer(data=request.data)).validated_data["numbers"]
         upload = own_upload(request, upload_id)
+        if isinstance(upload, Image):
+            raise AlreadyKept
         return Response({"parts": uploads.presign_parts(upload, numbers)})
 
 
@@ -138,9 +141,8 @@ class CompleteView(APIView):
     )
     def post(self, request: Request, upload_id: uuid.UUID) -> Response:
         seconds_to_wait(request)
-        image = Image.objects.of(caller(request)).filter(id=upload_id).first()
-        if image:
-            return answer_image(image)
         upload = own_upload(request, upload_id)
+        if isinstance(upload, Image):
+            return answer_image(upload)
         uploads.complete(upload)
         return answer_upload(request, upload)

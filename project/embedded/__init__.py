@@ -69,11 +69,11 @@ def is_running(data: Path) -> bool:
 
 
 def environment(data: Path) -> dict[str, str]:
-    """The variables of the services in `data`; none before their first start."""
+    """The variables of the services in `data`; before their first start, where the database will be."""
     try:
         remembered: dict[str, str] = json.loads((data / "environment.json").read_text())
     except FileNotFoundError:
-        return {}
+        return {"DATABASE_URL": database_url(data / "run")}
     return remembered
 
 

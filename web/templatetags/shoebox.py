@@ -19,21 +19,19 @@ register = template.Library()
 
 KINDS = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "gif": "GIF", "avif": "AVIF"}
 ROW_HEIGHT = 220
-NARROWEST, WIDEST, STEP = 40, 300, 5
+NARROWEST, WIDEST, STEP = 50, 300, 5
 
 
 @register.filter
 def filesize(size: int) -> str:
     """Powers of ten, three digits: 482 kB, 1.24 MB."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
     number = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 999.5:
-            break
+    while number >= 999.5 and len(units) > 1:
         number /= 1000
-    else:
-        unit = "TB"
-    digits = 0 if unit == "bytes" or number >= 99.95 else 1
-    return f"{number:,.{digits}f} {unit}"
+        units.pop(0)
+    digits = 0 if units[0] == "bytes" or number >= 99.95 else 1
+    return f"{number:,.{digits}f} {units[0]}"
 
 
 @register.filter
@@ -73,7 +71,7 @@ def kind(content_type: str) -> str:
 
 @register.simple_tag
 def public_url() -> str:
-    return settings.PUBLIC_URL
+    return str(settings.PUBLIC_URL)
 
 
 def shape(image: Image) -> int:
@@ -123,11 +121,11 @@ def thumb(image: Image) -> dict[str, Any]:
 
 
 @register.simple_block_tag
-def terminal(content: str) -> SafeString:
+def terminal(content: SafeString) -> SafeString:
     """The same thing with curl."""
     return format_html(
         '<details class="terminal"><summary>From a terminal</summary>'
         '<div class="command"><pre tabindex="0"><code>{}</code></pre>'
         '<button type="button" class="quiet" data-copy hidden>Copy</button></div></details>',
-        SafeString(content.strip()),
+        content,
     )

@@ -2,7 +2,6 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
-from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -10,8 +9,7 @@ from django.urls import reverse_lazy
 from django.views.decorators.http import require_safe
 
 from media_api.accounts import account_of
-
-from ..requests import SignedIn
+from web.requests import SignedIn
 
 
 @require_safe
@@ -25,7 +23,9 @@ class Password(PasswordChangeView):
     template_name = "web/password.html"
     success_url = reverse_lazy("web:account")
 
-    def get_form_class(self) -> type[SetPasswordForm[User]]:
+    request: SignedIn
+
+    def get_form_class(self) -> Any:
         has_one = self.request.user.has_usable_password()
         return PasswordChangeForm if has_one else SetPasswordForm
 

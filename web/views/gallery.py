@@ -14,8 +14,7 @@ from django.views.decorators.http import require_safe
 from media_api.filters import CONTENT_TYPES, image_orders, narrowed
 from media_api.models import Image
 from media_api.pagination import paginate
-
-from ..requests import SignedIn, own_images
+from web.requests import SignedIn, own_images
 
 ORDERS = {
     "-date": "Newest first",

@@ -13,10 +13,10 @@ from media_api.filters import image_orders, narrowed
 from media_api.links import redirect_to_content
 from media_api.models import Image
 from media_api.pagination import Cursor, paginate
+from web.addresses import addresses
+from web.forms import LabelsForm
+from web.requests import SignedIn, own_image, own_images
 
-from ..addresses import addresses
-from ..forms import LabelsForm
-from ..requests import SignedIn, own_image, own_images
 from .gallery import chosen_order
 
 MAX_COPIES = 20

@@ -5,9 +5,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from media_api.models import ApiKey
-
-from ..forms import KeyForm
-from ..requests import SignedIn
+from web.forms import KeyForm
+from web.requests import SignedIn
 
 
 @never_cache

@@ -10,8 +10,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from media_api.models import SignInLink
-
-from ..forms import SignInForm
+from web.forms import SignInForm
 
 
 class PasswordSignIn(LoginView):

@@ -8,8 +8,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from media_api import images
 from media_api.pagination import paginate
-
-from ..requests import SignedIn, own_images
+from web.requests import SignedIn, own_images
 
 
 @require_safe

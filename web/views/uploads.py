@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import BinaryIO, cast
 
 from django.conf import settings
 from django.contrib import messages
@@ -17,8 +18,7 @@ from media_api.exceptions import Refusal, StorageUnavailable
 from media_api.models import Upload, clean_name
 from media_api.pagination import paginate
 from media_api.uploads import Announcement
-
-from ..requests import SignedIn, own_images
+from web.requests import SignedIn, own_images
 
 MAX_FILES = 20
 JUST_NOW = timedelta(minutes=10)
@@ -26,7 +26,7 @@ JUST_NOW = timedelta(minutes=10)
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: SignedIn) -> HttpResponse:
-    files: list[UploadedFile] = request.FILES.getlist("file")
+    files = request.FILES.getlist("file")
     if files:
         receive_each(request, files)
         return redirect("web:uploads")
@@ -38,7 +38,7 @@ def upload(request: SignedIn) -> HttpResponse:
     return render(request, "web/upload.html", context, status=422 if context["error"] else 200)
 
 
-def receive_each(request: SignedIn, files: Sequence[UploadedFile]) -> None:
+def receive_each(request: SignedIn, files: "Sequence[UploadedFile[bytes]]") -> None:
     """Each file is an upload of its own: what is wrong with one is told, and the others are taken."""
     taken, down = 0, False
     for number, file in enumerate(files):
@@ -61,10 +61,10 @@ def receive_each(request: SignedIn, files: Sequence[UploadedFile]) -> None:
         messages.success(request, f"{pictures} arrived.")
 
 
-def receive(request: SignedIn, file: UploadedFile, name: str) -> None:
+def receive(request: SignedIn, file: "UploadedFile[bytes]", name: str) -> None:
     content_type = (file.content_type or "application/octet-stream")[:100]
     announcement = Announcement(name=name, size=file.size or 0, content_type=content_type)
-    uploads.receive(request.user, file, announcement)
+    uploads.receive(request.user, cast(BinaryIO, file), announcement)
 
 
 def refuse(request: SignedIn, name: str, sentence: str) -> None:
