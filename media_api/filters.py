@@ -4,7 +4,7 @@ import django_filters
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
-from .models import Image, ImageQuerySet, Upload
+from .models import Image, ImageQuerySet, Upload, clean_tag
 
 CONTENT_TYPES = ["jpeg", "png", "webp", "gif", "avif"]
 
@@ -36,7 +36,7 @@ class ImageFilter(django_filters.FilterSet):
         return images.filter(content_type=f"image/{kind}")
 
     def filter_tags(self, images: ImageQuerySet, _name: str, _tag: str) -> ImageQuerySet:
-        tags = cast(QueryDict, self.data).getlist("tag")
+        tags = [clean_tag(tag) for tag in cast(QueryDict, self.data).getlist("tag")]
         return images.none() if "\0" in "".join(tags) else images.filter(tags__contains=tags)
 
 

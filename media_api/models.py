@@ -51,6 +51,10 @@ def clean_name(name: str) -> str:
     return visible.strip()[:NAME_LENGTH].strip() or "unnamed"
 
 
+def clean_tag(tag: str) -> str:
+    return unicodedata.normalize("NFC", tag).strip()
+
+
 def clean_content_type(claim: str) -> str:
     """A claimed media type, or that of any bytes where the claim could not stand in a header."""
     allowed = re.fullmatch(CONTENT_TYPE, claim) and len(claim) <= CONTENT_TYPE_LENGTH

@@ -1,4 +1,4 @@
-"""Bodies of POST /images: a form with a file, or the bytes themselves. Both end in a temporary file on disk."""
+"""Bodies: JSON; and those of POST /images, a form or the bytes themselves, which end in a temporary file on disk."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.request import Request
 
 from .exceptions import Empty, LengthRequired, Malformed, SizeMismatch, TooLarge
@@ -25,6 +25,22 @@ def require_length(request: Request) -> None:
         raise Empty
     if int(length) > settings.MAX_UPLOAD_SIZE + FORM_OVERHEAD:
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
+
+
+class ShortJSONParser(JSONParser):
+    """JSON is held in memory as a whole, so there may be less of it."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        request: Request = (parser_context or {})["request"]
+        longest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
+        if int(request.META["CONTENT_LENGTH"]) > longest:
+            raise TooLarge(f"A body of JSON has at most {longest:,} bytes.")
+        return super().parse(stream, media_type, parser_context)
 
 
 class RawImageParser(BaseParser):

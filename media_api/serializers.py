@@ -1,6 +1,5 @@
 """JSON, in and out. What comes in is a claim or a label; nothing else of an image can be set."""
 
-import unicodedata
 import uuid
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +18,7 @@ from .models import (
     Image,
     Upload,
     clean_name,
+    clean_tag,
 )
 from .sides import fit
 from .uploads import Announcement
@@ -44,9 +44,7 @@ class TagsField(serializers.ListField):
         super().__init__(child=child, max_length=MAX_TAGS, **options)
 
     def to_internal_value(self, value: Any) -> list[str]:
-        tags = [
-            unicodedata.normalize("NFC", tag).strip() for tag in super().to_internal_value(value)
-        ]
+        tags = [clean_tag(tag) for tag in super().to_internal_value(value)]
         if any("," in tag or not tag.isprintable() for tag in tags):
             raise serializers.ValidationError("A tag has no comma and no control character.")
         return list(dict.fromkeys(filter(None, tags)))

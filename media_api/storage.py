@@ -172,9 +172,9 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
     def open_parts(self, key: str = "") -> list[tuple[str, str]]:
         """Key and UploadId of what is being sent in parts: under one exact key, or everywhere.
 
-        MinIO finds nothing for a shorter prefix.
+        MinIO finds nothing for a shorter prefix; rclone answers NoSuchUpload where there is none.
         """
-        with answered():
+        with answered(missing_is_fine=True):
             pages = self.client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self.bucket_name, Prefix=key
             )
@@ -183,6 +183,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
                 for page in pages
                 for upload in page.get("Uploads", [])
             ]
+        return []
 
     # --- what we keep ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -90,12 +91,12 @@ def descendants(pid: int) -> set[int]:
     return {pid}.union(*map(descendants, children))
 
 
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
+def wait_until_gone(pids: set[int]) -> None:
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
-def wait_until_gone(pids: set[int], *, seconds: float = 10) -> None:
+def wait_until(true: Callable[[], bool], *, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while remaining := alive(pids):
-        assert time.monotonic() < deadline, f"still there: {remaining}"
+    while not true():
+        assert time.monotonic() < deadline, f"not so after {seconds} seconds"
         time.sleep(0.05)

@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from project import embedded
-from project.embedded.addresses import free_port
+from project.embedded.addresses import answers, free_port
 from tests.services import HOST
-from tests.serving import READY, SIGN_IN, Service, wait_until_gone
+from tests.serving import READY, SIGN_IN, Service, wait_until, wait_until_gone
 
 Serve = Callable[..., Service]
 
@@ -58,7 +58,7 @@ def test_it_starts_and_stops_and_starts_again(serve: Serve) -> None:
     secrets, family = secrets_of(first), first.family()
 
     assert first.stop() == 0
-    wait_until_gone(family, seconds=0)
+    wait_until_gone(family)
 
     second = serve()
     second.wait_for(READY)
@@ -92,19 +92,14 @@ def test_it_mends_what_dies_and_nothing_outlives_it(serve: Serve) -> None:
 
     os.kill(service.child("granian"), signal.SIGKILL)  # its workers live on and keep the port
     service.wait_for(r"The web server ended .* started again")
-    wait_until_ready(service)
+    wait_until(lambda: answers(HOST, service.port))
+    assert get(f"http://127.0.0.1:{service.port}/readyz").status_code == 200
 
     family = service.family()
     assert service.process
     os.kill(service.process.pid, signal.SIGKILL)
     service.process.wait()
     wait_until_gone(family)
-
-
-def wait_until_ready(service: Service) -> None:
-    transport = httpx2.HTTPTransport(retries=8)  # refused connections, ever more patiently
-    with httpx2.Client(transport=transport, trust_env=False) as client:
-        assert client.get(f"http://127.0.0.1:{service.port}/readyz").status_code == 200
 
 
 def test_it_starts_after_everything_was_killed(serve: Serve) -> None:

@@ -3,7 +3,15 @@
 const TRIES = 3;
 const LOST = "The connection was lost before all of it had arrived. Nothing of it was kept. Try again.";
 
-export class Refused extends Error {}
+const VERDICTS = [413, 422];
+
+// What the service said. A verdict on the bytes stays the same however often they are sent.
+class Refused extends Error {
+  constructor({ status, errors, detail }) {
+    super(errors?.[0]?.detail ?? detail);
+    this.isFinal = VERDICTS.includes(status);
+  }
+}
 
 const pause = (seconds) => new Promise((done) => { setTimeout(done, 1000 * seconds); });
 
@@ -16,7 +24,7 @@ const call = async (method, path, { token, body, signal } = {}) => {
   });
   if (response.status === 204) return null;
   const answer = await response.json();
-  if (!response.ok) throw new Refused(answer.errors?.[0]?.detail ?? answer.detail);
+  if (!response.ok) throw new Refused(answer);
   return { status: response.status, ...answer };
 };
 
@@ -62,7 +70,7 @@ const verdict = async (upload, { token, signal }) => {
   }
 };
 
-// Resolves with the image. Rejects with a Refused, an AbortError, or an Error that says what to do.
+// Resolves with the image. Rejects with a Refused, with an AbortError, or with an Error that says what to do.
 export const send = async (file, options) => {
   const { token, onprogress, onsent, signal } = options;
   const body = { name: file.name || "pasted", size: file.size, content_type: file.type || "application/octet-stream" };

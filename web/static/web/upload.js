@@ -40,18 +40,14 @@ const show = (row, image) => {
   row.querySelector(".name").replaceWith(link);
 };
 
-const transfer = async (file, row) => {
+const transfer = async ({ file, row, signal }) => {
   const state = row.querySelector(".state");
   const bar = row.querySelector("progress");
-  const stop = row.querySelector(".stop");
-  const controller = new AbortController();
-  const abort = () => controller.abort();
-  stop.addEventListener("click", abort);
   state.textContent = "Sending";
   try {
     const image = await send(file, {
       token,
-      signal: controller.signal,
+      signal,
       onprogress: (bytes) => { bar.value = bytes / file.size; },
       onsent: () => { bar.removeAttribute("value"); state.textContent = "Arrived, is being looked at"; },
     });
@@ -63,27 +59,33 @@ const transfer = async (file, row) => {
     const word = error.name === "AbortError" ? "Stopped. Nothing of it was kept." : `Not kept. ${error.message}`;
     state.textContent = word;
     row.classList.add("refused");
-    row.querySelector(".retry").hidden = false;
+    row.querySelector(".retry").hidden = Boolean(error.isFinal);
     count.refused += 1;
   } finally {
-    stop.hidden = true;
-    stop.removeEventListener("click", abort);
+    row.querySelector(".stop").hidden = true;
   }
 };
 
 const next = async () => {
   if (count.running >= AT_ONCE || !waiting.length) return;
-  const [file, row] = waiting.shift();
   count.running += 1;
-  await transfer(file, row);
+  await transfer(waiting.shift());
   count.running -= 1;
   tell();
   next();
 };
 
 const enqueue = (file, row) => {
-  waiting.push([file, row]);
-  row.querySelector(".state").textContent = "Waits for its turn";
+  const controller = new AbortController();
+  const state = row.querySelector(".state");
+  const stop = row.querySelector(".stop");
+  state.textContent = "Waits for its turn";
+  stop.hidden = false;
+  stop.onclick = () => {
+    state.textContent = "Stopping";
+    controller.abort();
+  };
+  waiting.push({ file, row, signal: controller.signal });
   tell();
   next();
 };
@@ -95,7 +97,6 @@ const add = (files) => {
     row.querySelector(".retry").addEventListener("click", (event) => {
       event.target.hidden = true;
       row.classList.remove("refused");
-      row.querySelector(".stop").hidden = false;
       row.querySelector("progress").value = 0;
       count.refused -= 1;
       enqueue(file, row);
