@@ -5,6 +5,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser, JSONParser
@@ -25,6 +26,14 @@ def require_length(request: Request) -> None:
         raise Empty
     if int(length) > settings.MAX_UPLOAD_SIZE + FORM_OVERHEAD:
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
+
+
+class DiskUploadHandler(TemporaryFileUploadHandler):
+    """Django's own ends the temporary file's name as the client's does, which may be longer than a disk takes."""
+
+    def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
+        super().new_file(field_name, "unnamed", *args, **kwargs)
+        self.file.name = file_name
 
 
 class ShortJSONParser(JSONParser):
@@ -73,7 +82,7 @@ class RawImageParser(BaseParser):
     def _name(self, request: Request) -> str:
         try:
             _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
-        except (LookupError, ValueError) as error:  # an unknown charset; longer than any name
+        except (LookupError, ValueError) as error:  # an unknown charset; longer than Django reads
             raise Malformed("The Content-Disposition could not be read.") from error
         name: str = parameters.get("filename", "") or request.query_params.get("name", "")
         return name

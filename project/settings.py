@@ -228,7 +228,7 @@ STORAGES = {
     },
 }
 
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["media_api.parsers.DiskUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 * MiB
 
 REST_FRAMEWORK = {

@@ -53,9 +53,8 @@ class Service:
         return descendants(self.process.pid)
 
     def child(self, name: str) -> int:
-        """The process below the service that has `name` in its command line."""
-        lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in self.family()}
-        return min(pid for pid, line in lines.items() if name in line)
+        """The eldest process of the service with `name` in its command line, 0 if there is none."""
+        return min((pid for pid in self.family() if name in command_line(pid)), default=0)
 
     def stop(self) -> int:
         """Ctrl-C, with the ten seconds that it may take."""
@@ -91,8 +90,16 @@ def descendants(pid: int) -> set[int]:
     return {pid}.union(*map(descendants, children))
 
 
+def command_line(pid: int) -> str:
+    """Empty for a process that has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def wait_until_gone(pids: set[int]) -> None:
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    wait_until(lambda: not any(map(command_line, pids)))
 
 
 def wait_until(true: Callable[[], bool], *, seconds: float = 10) -> None:

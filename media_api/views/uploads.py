@@ -127,6 +127,7 @@ class PartsView(APIView):
         upload = own_upload(request, upload_id)
         if isinstance(upload, Image):
             raise AlreadyKept
+        uploads.arrived_parts(upload)  # begins anew if the store forgot it
         return Response({"parts": uploads.presign_parts(upload, numbers)})
 
 

@@ -1,8 +1,8 @@
 """The processes that `serve` and the tests start, and that must not outlive them.
 
 Each has a process group of its own: Ctrl-C reaches its parent alone, who stops its children in an
-order. And each asks Linux for its stop signal at the death of its parent, however that dies. By
-parent the kernel means a thread (prctl(2), PR_SET_PDEATHSIG): start children from the main thread.
+order. And each asks Linux for a signal at the death of its parent, however that dies. By parent the
+kernel means a thread (prctl(2), PR_SET_PDEATHSIG): start children from the main thread.
 """
 
 import ctypes
@@ -28,6 +28,7 @@ class NotStarted(Exception):
 class Child:
     stop_signal = signal.SIGTERM
     patience = 3.0  # seconds between the stop signal and SIGKILL
+    orphan_signal = signal.SIGTERM
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Child:
                 output.close()
 
     def _die_with_parent(self) -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, self.stop_signal)
+        _libc.prctl(PR_SET_PDEATHSIG, self.orphan_signal)
 
     @property
     def exit_code(self) -> int | None:

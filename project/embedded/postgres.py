@@ -42,7 +42,7 @@ class Postgres(Child):
     One that is not `durable` is quick, and lost when the machine goes down: for tests.
     """
 
-    stop_signal = signal.SIGINT  # "fast": sessions are ended, nothing is lost
+    stop_signal = orphan_signal = signal.SIGINT  # "fast": sessions are ended, nothing is lost
     patience = 1.5
 
     def __init__(self, folder: Path, *, sockets: Path, log: Path, durable: bool = True) -> None:

@@ -62,6 +62,14 @@ class Web(Child):
             connection.close()
 
 
+class Worker(Child):
+    patience = 4.0
+    orphan_signal = signal.SIGKILL  # without a database it would take half a minute to stop
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__("The worker", _manage("procrastinate", "worker"), environment=environment)
+
+
 class Command(BaseCommand):
     help = "Run Shoebox with all that it needs on this machine."
     requires_system_checks = []
@@ -89,8 +97,7 @@ class Command(BaseCommand):
 
     def _serve(self, host: str, environment: dict[str, str]) -> None:
         postgres, bucket = _services(host, environment)
-        worker = Child("The worker", _manage("procrastinate", "worker"), environment=environment)
-        worker.patience = 4.0
+        worker = Worker(environment)
         web = Web(host, environment)
         children = [postgres, bucket, worker, web]
         try:
@@ -122,8 +129,8 @@ class Command(BaseCommand):
             time.sleep(0.2)
 
     def _revive(self, child: Child) -> None:
+        child.kill()  # what is left of its group
         self._say(f"{child.name} ended with code {child.exit_code} and is started again.")
-        child.kill()
         time.sleep(PAUSE)
         try:
             child.start()

@@ -1,0 +1,217 @@
+"""The pages in a real browser: with JavaScript and without it, from sending a picture to deleting it."""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from media_api.models import ApiKey, Image, SignInLink
+from media_api.storage import ImageStorage
+from media_api.uploads import Announcement, announce, receive
+from tests import pictures
+
+MiB = 1024 * 1024
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+DROP = """
+(files) => {
+  const carried = new DataTransfer();
+  for (const [name, body] of files) {
+    const bytes = Uint8Array.from(atob(body), (character) => character.charCodeAt(0));
+    carried.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  }
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true }));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """For this module only: while it is open, Django takes the test for asynchronous code."""
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def plain_static_files(settings: Settings) -> None:
+    """The live server finds the files by themselves, under their own names."""
+    backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser,
+    plain_static_files: None,
+    live_server: LiveServer,
+    alice: User,
+    storage: ImageStorage,
+) -> Iterator[Any]:
+    """Sign alice in and open a page; at the end the browser must not have complained of anything."""
+    complaints: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        is_refusal = "status of 422" in message.text  # an answer, which the page tells in words
+        if message.type in ("error", "warning") and not is_refusal:
+            complaints.append(f"{message.text} {message.location}")
+
+    def open_page(address: str, **options: Any) -> Page:
+        context = browser.new_context(base_url=live_server.url, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.goto(f"/login/{SignInLink.objects.mint(alice)}/")
+        page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/")
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def written(folder: Path, **bodies: bytes) -> list[Path]:
+    paths = []
+    for name, body in bodies.items():
+        paths.append(folder / f"{name}.jpg")
+        paths[-1].write_bytes(body)
+    return paths
+
+
+def drop(page: Page, **bodies: bytes) -> None:
+    files = [[f"{name}.jpg", base64.b64encode(body).decode()] for name, body in bodies.items()]
+    page.evaluate(DROP, files)
+
+
+def test_the_whole_way_without_javascript(open_page: Any, worker: None, tmp_path: Path) -> None:
+    page = open_page("/upload/", java_script_enabled=False)
+    files = written(tmp_path, cat=pictures.jpeg(400, 300), dog=pictures.jpeg(300, 400))
+    page.get_by_label("Choose pictures").set_input_files(files)
+    page.get_by_role("main").get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("2 pictures have arrived.")).to_be_visible()
+    page.get_by_role("link", name="See them in the gallery").click()
+    expect(page.get_by_text("2 pictures")).to_be_visible()
+    page.get_by_role("link", name="cat.jpg").click()
+    expect(page.get_by_role("heading", level=1, name="cat.jpg")).to_be_visible()
+    page.get_by_role("button", name="Move to trash").click()
+    expect(page.get_by_text("cat.jpg is in the trash.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("cat.jpg is back in the gallery.")).to_be_visible()
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_label("Tags").fill("pets, home")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("link", name="#pets").click()
+    expect(page.get_by_text("1 picture", exact=True)).to_be_visible()
+
+
+def test_the_whole_way_by_dropping(
+    open_page: Any, worker: None, storage: ImageStorage, settings: Settings
+) -> None:
+    settings.PART_THRESHOLD = settings.PART_SIZE = 5 * MiB
+    page = open_page("/upload/", permissions=["clipboard-read", "clipboard-write"])
+    large = pictures.large(11 * MiB)
+    drop(page, cat=pictures.jpeg(800, 600), large=large)
+    expect(page.get_by_text("2 pictures kept.")).to_be_visible()
+    assert storage.read(Image.objects.get(name="large.jpg").path) == large
+    page.get_by_role("link", name="See the gallery").click()
+    picture = page.get_by_role("img", name="cat.jpg")
+    picture.click()
+    picture = page.get_by_role("img", name="cat.jpg")
+    page.wait_for_function("document.querySelector('.stage .picture').naturalWidth === 800")
+
+    original_row = page.locator(".addresses li", has_text="Original")
+    original_row.get_by_role("button", name="Copy").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    with urlopen(link) as original:
+        assert original.status == 200
+    page.get_by_text("Markdown").click()
+    page.get_by_text("For you").click()
+    expect(page.get_by_label("320, Markdown").locator("visible=true")).to_have_value(
+        f"![cat.jpg]({settings.PUBLIC_URL}/i/{Image.objects.get(name='cat.jpg').id}/320)"
+    )
+
+    page.get_by_role("button", name="Move to trash").click()
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_text("cat.jpg was deleted for good.")).to_be_visible()
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if not is_there(link):
+            break
+    assert not is_there(link)
+
+
+def is_there(link: str) -> bool:
+    try:
+        with urlopen(link):
+            return True
+    except HTTPError:
+        return False
+
+
+def test_a_refusal_is_told_beside_its_file(open_page: Any, worker: None) -> None:
+    page = open_page("/upload/")
+    drop(page, cat=pictures.jpeg(), cut=pictures.truncated(pictures.jpeg(300, 300)))
+    row = page.locator(".transfer", has_text="cut.jpg")
+    expect(row).to_contain_text("Not kept. It ends too early")
+    expect(page.get_by_text("1 picture kept. 1 picture not kept, see below.")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 768, 1440])
+def test_pages_fit_and_break_no_rule(open_page: Any, alice: User, worker: None, width: int) -> None:
+    page = open_page("/upload/", viewport={"width": width, "height": 700}, color_scheme="dark")
+    drop(page, **{"long-" + "name" * 60: pictures.jpeg(600, 200)})
+    expect(page.get_by_text("1 picture kept.")).to_be_visible()
+    image = Image.objects.get()
+    key, _ = ApiKey.objects.mint(alice, scopes=["read"], name="k" * 100)
+    upload = announce(alice, Announcement("u" * 255, 10, "image/jpeg"))
+    for address in (
+        "/",
+        "/?q=long&type=jpeg&tag=" + "t" * 64,
+        "/upload/",
+        "/uploads/",
+        f"/uploads/{upload.id}/",
+        f"/images/{image.id}/",
+        f"/images/{image.id}/edit/",
+        f"/images/{image.id}/delete/",
+        "/trash/",
+        "/keys/",
+        f"/keys/{key.id}/revoke/",
+        "/account/",
+        "/account/password/",
+        "/api/docs/errors/",
+        "/api/docs/",
+    ):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+    expect(page.locator(".opblock").first).to_be_visible()
+
+
+def test_what_waits_is_shown_when_it_is_kept(
+    open_page: Any, alice: User, request: pytest.FixtureRequest
+) -> None:
+    body = pictures.jpeg()
+    receive(alice, BytesIO(body), Announcement("cat.jpg", len(body), "image/jpeg"))
+    page = open_page("/uploads/")
+    expect(page.get_by_text("is being looked at")).to_be_visible()
+    request.getfixturevalue("worker")
+    expect(page.get_by_role("img", name="cat.jpg")).to_be_visible()

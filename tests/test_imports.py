@@ -1,0 +1,152 @@
+"""Who may import whom. A new module fails here until it stands in the table."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("media_api", "project", "web")
+
+
+def below(package: str, names: str) -> set[str]:
+    return {f"{package}.{name}" for name in names.split()}
+
+
+PURE = below("media_api", "exceptions sides presign")
+DECODING = below("media_api", "containers imaging")
+INSIDE = below("media_api", "queue models storage verdicts epoch images uploads links accounts")
+HTTP = below(
+    "media_api",
+    "serializers views filters pagination parsers authentication permissions problems schema urls admin",
+)
+COMMANDS = below("media_api.management.commands", "user apikey prepare_bucket purge")
+PAGES = below("web", "addresses apps forms middleware requests templatetags urls views")
+
+MAY_IMPORT = {
+    "media_api.exceptions": set(),
+    "media_api.sides": set(),
+    "media_api.presign": set(),
+    "media_api.containers": set(),
+    "media_api.queue": set(),
+    "media_api.models": set(),
+    "media_api.imaging": below("media_api", "containers sides exceptions"),
+    "media_api.storage": below("media_api", "presign exceptions"),
+    "media_api.verdicts": below("media_api", "models"),
+    "media_api.epoch": below("media_api", "models storage exceptions"),
+    "media_api.images": below("media_api", "models storage queue epoch exceptions"),
+    "media_api.uploads": below("media_api", "models storage presign queue exceptions"),
+    "media_api.links": below("media_api", "models storage"),
+    "media_api.accounts": below("media_api", "models"),
+    "media_api.examination": below(
+        "media_api", "imaging images models storage verdicts exceptions"
+    ),
+    "media_api.sweeps": below("media_api", "uploads models storage epoch"),
+    "media_api.tasks": below("media_api", "examination images sweeps models"),
+    **dict.fromkeys(HTTP, PURE | INSIDE | HTTP),
+    "media_api.apps": set(),
+    "media_api.migrations": below("media_api", "models"),
+    **dict.fromkeys(
+        COMMANDS, below("media_api", "uploads images sweeps epoch storage models exceptions")
+    ),
+    **dict.fromkeys(
+        PAGES,
+        PAGES
+        | below("media_api", "models uploads images links accounts verdicts storage exceptions")
+        | below("media_api", "sides filters pagination problems"),
+    ),
+    "project.apps": set(),
+    "project.embedded": set(),
+    "project.errors": below("media_api", "exceptions problems") | below("web", "views"),
+    "project.health": below("media_api", "uploads storage models exceptions"),
+    "project.logging": set(),
+    "project.management": below("project", "embedded"),
+    "project.settings": below("project", "embedded logging"),
+    "project.urls": below("project", "health"),
+    "project.wsgi": set(),
+}
+
+MAY_USE = {
+    "boto3": {"media_api.storage"},
+    "botocore": {"media_api.storage"},
+    "storages": {"media_api.storage"},
+    "PIL": {"media_api.imaging"},
+    "rest_framework": HTTP,
+    "procrastinate": below("media_api", "queue tasks admin") | {"project.health"},
+}
+
+
+def files() -> Iterator[Path]:
+    for package in OURS:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(file): file for file in files()}
+
+
+def place(name: str) -> str:
+    """The row of the table that a module belongs to: its own, or that of a package above it."""
+    while name and name not in MAY_IMPORT:
+        name = name.rpartition(".")[0]
+    return name
+
+
+@cache
+def imported(name: str) -> frozenset[str]:
+    """What a module imports, with its full name: modules, and whatever it takes from them."""
+    file = MODULES[name]
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            found.update(f"{source}.{alias.name}" for alias in node.names)
+    return frozenset(found)
+
+
+def roots(name: str) -> set[str]:
+    """The packages that a module imports from."""
+    return {target.split(".")[0] for target in imported(name)}
+
+
+def test_every_module_has_a_row() -> None:
+    empty = {name for name, file in MODULES.items() if not file.read_text().strip()}
+    assert {name for name in MODULES.keys() - empty if not place(name)} == set()
+    assert {place(name) for name in MODULES} - {""} == MAY_IMPORT.keys()
+
+
+def test_imports_of_ours_stand_in_the_table() -> None:
+    not_allowed = {
+        (name, target)
+        for name in MODULES
+        for target in imported(name)
+        if target.split(".")[0] in OURS
+        and place(target) not in {place(name), *MAY_IMPORT.get(place(name), ())}
+    }
+    assert not_allowed == set()
+
+
+def test_a_library_has_its_place() -> None:
+    misplaced = {
+        (name, library)
+        for name in MODULES
+        for library in roots(name) & MAY_USE.keys()
+        if place(name) not in MAY_USE[library]
+    }
+    assert misplaced == set()
+
+
+def test_what_is_pure_knows_neither_django_nor_a_network() -> None:
+    impure = {"django", "procrastinate", "psycopg", "socket", "http", "urllib3"}
+    assert {name for name in PURE | DECODING if roots(name) & impure} == set()
+
+
+def test_nothing_imports_the_tests_or_the_measurements() -> None:
+    assert {name for name in MODULES if roots(name) & {"tests", "bench"}} == set()
