@@ -100,7 +100,7 @@ def imported(name: str) -> frozenset[str]:
     """What a module imports, with its full name: modules, and whatever it takes from them."""
     file = MODULES[name]
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

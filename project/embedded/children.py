@@ -49,7 +49,7 @@ class Child:
     def start(self) -> None:
         output = _append(self.log) if self.log else None
         try:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 self.command,
                 env=self.environment,
                 user=self.user,

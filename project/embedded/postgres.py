@@ -94,7 +94,7 @@ class Postgres(Child):
         self._make_private(new)
         prefix, user = _identity()
         sync = [] if self.durable else ["--no-sync"]
-        result = subprocess.run(  # noqa: S603
+        result = subprocess.run(
             [*prefix, _binary("initdb"), "-D", new, *sync, *INITDB_OPTIONS],
             env=MINIMAL_ENVIRONMENT,
             user=user,
@@ -129,7 +129,7 @@ class Postgres(Child):
 
     def _is_ready(self) -> bool:
         command = [str(_binary("pg_isready")), "-q", "-h", str(self.sockets), "-U", "postgres"]
-        return subprocess.run(command, env=MINIMAL_ENVIRONMENT).returncode == 0  # noqa: S603
+        return subprocess.run(command, env=MINIMAL_ENVIRONMENT).returncode == 0
 
 
 @cache
@@ -142,7 +142,7 @@ def _identity() -> tuple[list[str], int | None]:
         return [], None
     if unshare := shutil.which("unshare"):
         prefix = [unshare, "--user", "--map-user=1000", "--map-group=1000"]
-        if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:  # noqa: S603
+        if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
             return prefix, None
     return [], NOBODY
 

@@ -181,7 +181,7 @@ def _services(host: str, environment: Mapping[str, str]) -> tuple[Postgres, Buck
 
 def _prepare(environment: Mapping[str, str]) -> str:
     """A sign-in link; the command says itself what went wrong."""
-    result = subprocess.run(  # noqa: S603
+    result = subprocess.run(
         _manage("prepare"), env=environment, stdout=subprocess.PIPE, text=True, process_group=0
     )
     if result.returncode:
