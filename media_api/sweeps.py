@@ -5,6 +5,7 @@ All of it may run twice at the same time. (What a deleted image leaves is remove
 
 from datetime import timedelta
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 
@@ -12,6 +13,8 @@ from .epoch import require_own_bucket
 from .models import Upload, database_now, staging_key
 from .storage import image_storage
 from .uploads import clear_staging
+
+log = structlog.get_logger(__name__)
 
 BATCH = 500
 
@@ -34,6 +37,8 @@ def expire_batch() -> list[Upload]:
             state=Upload.State.EXPIRED,
             expires_at=now + timedelta(seconds=settings.REFUSAL_LIFETIME),
         )
+    for upload in overdue:
+        log.info("upload_expired", upload_id=str(upload.id))
     return overdue
 
 

@@ -13,6 +13,8 @@ from procrastinate.jobs import Job
 from . import examination, images, sweeps
 from .models import SignInLink
 
+log = structlog.get_logger(__name__)
+
 LONGEST_WAIT = 60
 
 
@@ -20,6 +22,7 @@ class UntilDone(BaseRetryStrategy):
     """1, 2, 4, ... at most 60 seconds apart, without end: a fault of ours or of a store is not the image's fault."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        log.warning("job_retried", task=job.task_name, **job.task_kwargs, exc_info=exception)
         return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts, 10), LONGEST_WAIT)})
 
 

@@ -84,6 +84,7 @@ def withdrawn_on_failure(upload: Upload) -> Iterator[None]:
         yield
     except StorageUnavailable:
         upload.delete()
+        log.info("upload_withdrawn", upload_id=str(upload.id))
         raise
 
 
@@ -226,6 +227,7 @@ def withdraw(upload: Upload) -> None:
     deleted, _ = Upload.objects.filter(id=upload.id).delete()
     if not deleted and Image.objects.filter(id=upload.id).exists():
         raise AlreadyKept
+    log.info("upload_withdrawn", upload_id=str(upload.id))
     with suppress(StorageUnavailable):  # the sweep removes it
         clear_staging([upload])
 

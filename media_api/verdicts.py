@@ -82,7 +82,7 @@ class _Listener:
 
     def _run(self) -> None:
         while True:
-            with suppress(psycopg.OperationalError):
+            with suppress(psycopg.Error):
                 self._listen()
             log.info("verdicts_not_heard")
             time.sleep(SLICE)

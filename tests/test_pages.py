@@ -412,7 +412,7 @@ def test_into_the_trash_and_back(pages: Client, alice: User, keep: Keep) -> None
     undo = re.search(r'action="([^"]+)">.*?<button class="quiet">Undo', main(answer), re.DOTALL)
     assert undo
     assert "1 picture" not in text(pages.get("/"))
-    assert "gone for good in 29 days" in text(pages.get("/trash/"))
+    assert "gone for good in 30 days" in text(pages.get("/trash/"))
     assert "in the trash" in text(pages.get(f"/images/{image.id}/"))
     assert pages.get(f"/images/{image.id}/edit/")["Location"] == f"/images/{image.id}/"
     assert "back in the gallery" in text(pages.post(undo[1], follow=True))
@@ -512,7 +512,7 @@ def test_the_account_says_what_is_there(pages: Client, alice: User, keep: Keep) 
 def test_the_password_is_changed(pages: Client, alice: User) -> None:
     form = {"new_password1": "looking-glass-9", "new_password2": "looking-glass-9"}
     refused = pages.post("/account/password/", {**form, "old_password": "wrong"})
-    assert "Nothing was changed yet" in text(refused)
+    assert "That did not work" in text(refused)
     answer = pages.post("/account/password/", {**form, "old_password": "wonderland-7"}, follow=True)
     assert "The new password is set." in text(answer)
     assert Client().login(username="alice", password="looking-glass-9")

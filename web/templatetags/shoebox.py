@@ -59,8 +59,8 @@ def clock(then: datetime) -> SafeString:
 
 @register.filter
 def days_left(then: datetime, lifetime: timedelta) -> str:
-    days = max(0, (then + lifetime - timezone.now()).days)
-    return "within a day" if not days else "in 1 day" if days == 1 else f"in {days} days"
+    days = round((then + lifetime - timezone.now()) / timedelta(days=1))
+    return "within a day" if days < 1 else "in 1 day" if days == 1 else f"in {days} days"
 
 
 @register.filter

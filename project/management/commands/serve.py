@@ -80,7 +80,8 @@ class Command(BaseCommand):
                 "serve is for the embedded mode: it brings what DATABASE_URL and S3_ENDPOINT_URL name."
             )
         host, public_host = _hosts()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+            signal.signal(number, signal.default_int_handler)
         try:
             with embedded.lock(settings.DATA):
                 _refuse_busy(host, settings.PORT)
