@@ -40,7 +40,7 @@ def find(text: str) -> ApiKey | None:
     """The key with this text, if its owner may still sign in."""
     brand, _, rest = text.partition("_")
     prefix, _, secret = rest.partition("_")
-    if brand != "sbx" or not secret:
+    if brand != "sbx" or not prefix.isalnum() or not secret:
         return None
     key = (
         ApiKey.objects.select_related("owner").filter(prefix=prefix, owner__is_active=True).first()

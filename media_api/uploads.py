@@ -83,8 +83,8 @@ def withdrawn_on_failure(upload: Upload) -> Iterator[None]:
     try:
         yield
     except StorageUnavailable:
-        upload.delete()
         log.info("upload_withdrawn", upload_id=str(upload.id))
+        upload.delete()
         raise
 
 

@@ -8,8 +8,11 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 SECRETS = re.compile(
-    r"(?<=X-Amz-Signature=)[0-9a-f]+|(?<=X-Amz-Credential=)[^&\s'\"]+|(?<=sbx_)\w{8}_[\w-]+"
-    r"|(?<=/login/)[\w-]{20,}",
+    r"((?<=X-Amz-Signature=)|(?<=X-Amz-Signature%3D))[0-9a-f]+"
+    r"|((?<=X-Amz-Credential=)|(?<=X-Amz-Credential%3D))[^&\s'\"\\]+"
+    r"|(?<=sbx_)[\w-]+"
+    r"|((?<=/login/)|(?<=%2Flogin%2F))[\w-]{20,}",
+    re.IGNORECASE,
 )
 
 
@@ -25,12 +28,9 @@ def quiet(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def redact(_logger: WrappedLogger, _method: str, line: str) -> str:
     """Signatures, API keys and sign-in tokens may stand in an address or an error text: cut them out."""
-    return {
-        name: SECRETS.sub("[secret]", value) if isinstance(value, str) else value
-        for name, value in event.items()
-    }
+    return SECRETS.sub("[secret]", line)
 
 
 def logging_config(level: str, style: str) -> dict[str, Any]:
@@ -43,7 +43,6 @@ def logging_config(level: str, style: str) -> dict[str, Any]:
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
-        redact,
     ]
     structlog.configure(
         processors=[
@@ -69,6 +68,7 @@ def logging_config(level: str, style: str) -> dict[str, Any]:
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     renderer,
+                    redact,
                 ],
                 "foreign_pre_chain": shared,
             }

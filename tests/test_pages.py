@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from html import unescape
 from typing import Any
 from urllib.request import urlopen
@@ -15,6 +16,7 @@ from django.db import connection
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import path
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from media_api.exceptions import Refusal
@@ -172,6 +174,18 @@ def test_the_gallery_is_ordered(pages: Client, alice: User, keep: Keep) -> None:
     assert names("date") == ["b", "c", "a"]
     assert names("name") == ["a", "b", "c"]
     assert names("nonsense") == ["a", "c", "b"]
+
+
+def test_the_gallery_is_divided_into_days(pages: Client, alice: User, keep: Keep) -> None:
+    today = timezone.now()
+    for days in (0, 1, 3, 1000):
+        image = keep(alice)
+        Image.objects.filter(id=image.id).update(date=today - timedelta(days=days))
+    headings = re.findall(r'<h2 class="day">([^<]+)', main(pages.get("/")))
+    assert headings[:2] == ["Today", "Yesterday"]
+    assert re.fullmatch(r"\w+day, \d+ \w+|\d+ \w+ \d{4}", headings[2])
+    assert re.fullmatch(r"\d+ \w+ \d{4}", headings[3])
+    assert not re.search('class="day"', main(pages.get("/?order=name")))
 
 
 def test_the_gallery_has_pages(pages: Client, alice: User, keep: Keep) -> None:
@@ -613,7 +627,7 @@ def test_a_fault_of_ours_has_a_page_with_the_request_id(pages: Client) -> None:
     answer = pages.get("/boom/")
     assert answer.status_code == 500
     assert "Something went wrong here" in text(answer)
-    assert re.search(r"500 · Request [0-9a-f-]{36}", text(answer))
+    assert answer["X-Request-ID"] in text(answer)
 
 
 def test_a_form_without_its_token_changes_nothing(alice: User, keep: Keep) -> None:

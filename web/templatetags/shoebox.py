@@ -35,6 +35,11 @@ def filesize(size: int) -> str:
 
 
 @register.filter
+def number(count: int) -> str:
+    return f"{count:,}"
+
+
+@register.filter
 def moment(then: datetime) -> SafeString:
     """How long ago within a day, else the date; exactly in the title."""
     local = timezone.localtime(then)

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 
 from media_api.exceptions import Refusal
 from media_api.problems import headers_of
+from web.views.uploads import MAX_FILES
 
 
 class Words(NamedTuple):
@@ -21,9 +22,7 @@ class Words(NamedTuple):
     address: str = "/"
 
 
-UPLOAD_LIMIT = (
-    f"One form takes up to 20 pictures of up to {settings.MAX_UPLOAD_SIZE / 1e6:,.0f} MB each."
-)
+UPLOAD_LIMIT = f"One form takes up to {MAX_FILES} pictures of up to {settings.MAX_UPLOAD_SIZE / 1e6:,.0f} MB each."
 WORDS = {
     400: Words(
         "This could not be read", "", "Nothing was changed. Go back and try again, with less."

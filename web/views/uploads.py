@@ -62,7 +62,7 @@ def receive_each(request: SignedIn, files: "Sequence[UploadedFile[bytes]]") -> N
 
 
 def receive(request: SignedIn, file: "UploadedFile[bytes]", name: str) -> None:
-    content_type = (file.content_type or "application/octet-stream")[:100]
+    content_type = file.content_type or "application/octet-stream"
     announcement = Announcement(name=name, size=file.size or 0, content_type=content_type)
     uploads.receive(request.user, cast(BinaryIO, file), announcement)
 

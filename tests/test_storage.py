@@ -1,0 +1,425 @@
+"""One contract for every store. Signatures are checked on those that check them (moto takes any)."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+import httpx2
+import pytest
+from django.conf import settings as django_settings
+from moto.server import ThreadedMotoServer
+
+from media_api.epoch import claim_bucket
+from media_api.exceptions import ForeignBucket, StorageUnavailable
+from media_api.presign import presign
+from media_api.storage import EPOCH_KEY, IMMUTABLE, ImageStorage, Part, image_storage
+from project.embedded.addresses import free_port
+from tests import pictures
+from tests.conftest import objects, storage_options, store_down, stored_on
+from tests.sending import sha256
+from tests.services import HOST, Store
+
+MiB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Store]:
+    port = free_port(HOST)
+    server = ThreadedMotoServer(HOST, port, verbose=False)
+    server.start()
+    store = Store(f"http://{HOST}:{port}", ("key", "secret"), ("key", "secret"))
+    ImageStorage(**storage_options(store)).make_bucket()
+    yield store
+    server.stop()
+
+
+@pytest.fixture(params=["rclone", "minio", "moto"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[ImageStorage]:
+    """Each store in turn, empty."""
+    yield emptied(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def strict(store: Store) -> ImageStorage:
+    """Each store that looks at signatures, empty."""
+    return emptied(store)
+
+
+def emptied(store: Store) -> ImageStorage:
+    bucket = ImageStorage(**storage_options(store))
+    bucket.remove(list(bucket.keys("")))
+    return bucket
+
+
+# --- what we keep ---------------------------------------------------------------------------------
+
+
+def test_what_is_kept_reads_back(bucket: ImageStorage) -> None:
+    for body in b"hello", BytesIO(b"hello"):
+        bucket.keep("images/1/original.png", body, content_type="image/png")
+        assert bucket.read("images/1/original.png") == b"hello"
+        assert bucket.size_of("images/1/original.png") == 5
+
+
+def test_a_file_is_kept_from_where_it_stands(bucket: ImageStorage) -> None:
+    file = BytesIO(b"hello")
+    file.read()
+    file.seek(0)
+    bucket.keep("images/1/original.png", file, content_type="image/png")
+    assert bucket.read("images/1/original.png") == b"hello"
+
+
+def test_type_and_caching_are_kept(bucket: ImageStorage) -> None:
+    bucket.keep("images/1/original.png", b"x", content_type="image/png")
+    head = bucket.client.head_object(Bucket=bucket.bucket_name, Key="images/1/original.png")
+    assert (head["ContentType"], head["CacheControl"]) == ("image/png", IMMUTABLE)
+    assert head["Metadata"] == {} or set(head["Metadata"]) == {"mtime"}
+
+
+def test_what_is_not_there(bucket: ImageStorage) -> None:
+    assert bucket.size_of("images/none") is None
+    assert list(bucket.keys("images/")) == []
+    with pytest.raises(FileNotFoundError):
+        bucket.read("images/none")
+    with pytest.raises(FileNotFoundError):
+        bucket.fetch("images/none", BytesIO(), limit=1)
+
+
+def test_keys_are_found_by_their_beginning(bucket: ImageStorage) -> None:
+    for key in "images/1/a", "images/1/b", "images/12/a", "staging/1":
+        bucket.keep(key, b"x", content_type="image/png")
+    assert sorted(bucket.keys("images/1/")) == ["images/1/a", "images/1/b"]
+    assert sorted(bucket.keys("staging/")) == ["staging/1"]
+    assert len(list(bucket.keys(""))) == 4
+
+
+def test_what_is_removed_is_gone_and_may_be_removed_again(bucket: ImageStorage) -> None:
+    bucket.keep("images/1/a", b"x", content_type="image/png")
+    bucket.keep("images/1/b", b"x", content_type="image/png")
+    for _ in range(2):
+        bucket.remove(["images/1/a", "images/2/none"])
+    assert list(bucket.keys("")) == ["images/1/b"]
+
+
+def test_to_make_the_bucket_may_be_repeated(bucket: ImageStorage) -> None:
+    assert bucket.make_bucket() is False
+
+
+# --- what arrives ---------------------------------------------------------------------------------
+
+
+def test_what_is_staged_is_fetched(bucket: ImageStorage) -> None:
+    body = pictures.large(600_000)
+    bucket.stage("staging/1", BytesIO(body), size=len(body), content_type="image/png")
+    file = BytesIO()
+    assert bucket.fetch("staging/1", file, limit=len(body)) == (len(body), sha256(body))
+    assert file.read() == body
+
+
+@pytest.mark.parametrize("size", [0, 1, 99_999, 600_000])
+def test_no_more_is_fetched_than_a_byte_over_the_limit(bucket: ImageStorage, size: int) -> None:
+    bucket.stage("staging/1", BytesIO(b"x" * 600_001), size=600_001, content_type="image/png")
+    file = BytesIO()
+    fetched, _ = bucket.fetch("staging/1", file, limit=size)
+    assert fetched == len(file.getvalue()) == size + 1
+
+
+def test_parts_are_joined(bucket: ImageStorage) -> None:
+    upload_id = bucket.begin_parts("staging/1", content_type="image/png")
+    bodies = {1: b"a" * 5 * MiB, 2: b"b" * 1000}
+    for number, body in bodies.items():
+        url = bucket.presign_part(
+            "staging/1", upload_id, number=number, size=len(body), lifetime=60
+        )
+        assert httpx2.put(url, content=body).status_code == 200
+    parts = bucket.parts("staging/1", upload_id)
+    assert [(part.number, part.size) for part in parts] == [(1, 5 * MiB), (2, 1000)]
+    assert bucket.open_parts("staging/1") == [("staging/1", upload_id)]
+    assert bucket.open_parts() == [("staging/1", upload_id)]
+    assert bucket.size_of("staging/1") is None
+    bucket.join_parts("staging/1", upload_id, parts)
+    assert bucket.read("staging/1") == b"".join(bodies.values())
+    assert bucket.open_parts() == []
+    with pytest.raises(FileNotFoundError):
+        bucket.join_parts("staging/1", upload_id, parts)
+    with pytest.raises(FileNotFoundError):
+        bucket.parts("staging/1", upload_id)
+
+
+def test_parts_are_aborted(bucket: ImageStorage) -> None:
+    upload_id = bucket.begin_parts("staging/1", content_type="image/png")
+    url = bucket.presign_part("staging/1", upload_id, number=1, size=10, lifetime=60)
+    httpx2.put(url, content=b"x" * 10)
+    for _ in range(2):
+        bucket.abort_parts("staging/1", upload_id)
+    assert bucket.open_parts() == []
+    with pytest.raises(FileNotFoundError):
+        bucket.parts("staging/1", upload_id)
+    with pytest.raises(FileNotFoundError):
+        bucket.join_parts("staging/1", upload_id, [Part(1, 10, '"x"')])
+    assert list(bucket.keys("")) == []
+
+
+# --- what clients may send ------------------------------------------------------------------------
+
+
+def upload_url(bucket: ImageStorage, *, size: int = 5, lifetime: int = 60) -> str:
+    return bucket.presign_put("staging/1", size=size, content_type="image/png", lifetime=lifetime)
+
+
+PNG = {"Content-Type": "image/png"}
+
+
+def test_a_url_takes_what_was_announced(bucket: ImageStorage) -> None:
+    assert httpx2.put(upload_url(bucket), content=b"hello", headers=PNG).status_code == 200
+    assert bucket.read("staging/1") == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"hell", PNG),
+        (b"hello!", PNG),
+        (b"", PNG),
+        (b"hello", {"Content-Type": "text/html"}),
+        (b"hello", {}),
+        (b"hello", {**PNG, "x-amz-acl": "public-read"}),
+        (b"hello", {**PNG, "x-amz-meta-evil": "1"}),
+        (b"hello", {**PNG, "x-amz-tagging": "evil=1"}),
+    ],
+)
+def test_a_url_takes_nothing_else(
+    strict: ImageStorage, body: bytes, headers: dict[str, str]
+) -> None:
+    answer = httpx2.put(upload_url(strict), content=body, headers=headers)
+    assert answer.status_code in (400, 403), answer.text
+    assert list(strict.keys("")) == []
+
+
+def test_a_url_of_one_key_is_of_no_other(strict: ImageStorage) -> None:
+    strict.keep("images/1/original.png", b"kept", content_type="image/png")
+    url = upload_url(strict)
+    for other in "staging/2", "images/1/original.png", "images/2/original.png", "_meta/epoch":
+        moved = url.replace("staging/1", other)
+        assert httpx2.put(moved, content=b"hello", headers=PNG).status_code == 403
+    for method in "GET", "DELETE", "POST":
+        assert httpx2.request(method, url, headers=PNG).status_code in (400, 403, 405)
+    assert strict.read("images/1/original.png") == b"kept"
+    assert list(strict.keys("")) == ["images/1/original.png"]
+
+
+def test_a_url_copies_nothing(strict: ImageStorage) -> None:
+    """Some stores obey an unsigned x-amz-copy-source; the identity that signs uploads can read nothing."""
+    strict.keep("images/1/original.png", b"secret", content_type="image/png")
+    source = {"x-amz-copy-source": f"/{strict.bucket_name}/images/1/original.png"}
+    answer = httpx2.put(upload_url(strict), content=b"hello", headers={**PNG, **source})
+    assert answer.status_code in (400, 403)
+    empty = strict.presign_put("staging/1", size=0, content_type="image/png", lifetime=60)
+    assert httpx2.put(empty, headers={**PNG, **source, "Content-Length": "0"}).status_code in (400, 403)
+    upload_id = strict.begin_parts("staging/1", content_type="image/png")
+    part = strict.presign_part("staging/1", upload_id, number=1, size=6, lifetime=60)
+    assert httpx2.put(part, content=b"secret", headers=source).status_code in (400, 403)
+    strict.abort_parts("staging/1", upload_id)
+    assert list(strict.keys("staging/")) == []
+
+
+def test_whoever_signs_uploads_can_do_nothing_else(minio: Store) -> None:
+    bucket = emptied(minio)
+    bucket.keep("images/1/original.png", b"kept", content_type="image/png")
+    at, own = datetime.now(UTC), bucket.uploader
+    for method, key in (
+        ("GET", "images/1/original.png"),
+        ("PUT", "images/1/original.png"),
+        ("DELETE", "images/1/original.png"),
+        ("GET", "staging/1"),
+        ("GET", ""),
+    ):
+        url = presign(method, key, bucket=bucket.public, credentials=own, at=at, expires=60)
+        assert httpx2.request(method, url).status_code == 403, (method, key)
+    assert bucket.read("images/1/original.png") == b"kept"
+
+
+def test_urls_die(strict: ImageStorage) -> None:
+    strict.keep("images/1/a", b"x", content_type="image/png")
+    url = upload_url(strict, lifetime=1)
+    strict.link_window = 1
+    link = strict.link("images/1/a", content_type="image/png").url
+    assert httpx2.get(link).status_code == 200
+    time.sleep(2.1)
+    assert httpx2.put(url, content=b"hello", headers=PNG).status_code == 403
+    assert httpx2.get(link).status_code == 403
+    assert list(strict.keys("staging/")) == []
+
+
+# --- what viewers get -----------------------------------------------------------------------------
+
+
+def test_a_link_shows_an_object(bucket: ImageStorage) -> None:
+    bucket.keep("images/1/original.png", b"hello", content_type="image/png")
+    link = bucket.link("images/1/original.png", content_type="image/png")
+    shown = httpx2.get(link.url)
+    assert (shown.status_code, shown.content) == (200, b"hello")
+    assert shown.headers["content-type"] == "image/png"
+    assert shown.headers["cache-control"] == IMMUTABLE
+    assert "content-disposition" not in shown.headers
+    now = datetime.now(UTC)
+    window = timedelta(seconds=django_settings.LINK_WINDOW)
+    assert now + window - timedelta(seconds=1) <= link.expires_at <= now + 2 * window
+
+
+@pytest.mark.parametrize("name", ["cat.jpg", 'naïve "猫" 100%.jpg', "a;b\\c.jpg", "🐈" * 60 + ".jpg"])
+def test_a_link_saves_under_a_name(bucket: ImageStorage, name: str) -> None:
+    bucket.keep("images/1/original.jpg", b"hello", content_type="image/jpeg")
+    link = bucket.link("images/1/original.jpg", content_type="image/jpeg", download_as=name)
+    saved = httpx2.get(link.url)
+    assert saved.status_code == 200
+    kind, _, exact = saved.headers["content-disposition"].partition("; filename*=UTF-8''")
+    assert kind.startswith('attachment; filename="')
+    assert httpx2.URL(f"http://x/?{exact.replace('%20', '+')}").query is not None
+    from urllib.parse import unquote
+
+    assert unquote(exact) == name
+
+
+def test_a_cache_may_ask_whether_it_changed(bucket: ImageStorage) -> None:
+    bucket.keep("images/1/original.png", b"hello", content_type="image/png")
+    link = bucket.link("images/1/original.png", content_type="image/png").url
+    etag = httpx2.get(link).headers["etag"]
+    assert httpx2.get(link, headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_a_link_is_of_one_object_only(strict: ImageStorage) -> None:
+    for key in "images/1/a", "images/2/a":
+        strict.keep(key, b"x", content_type="image/png")
+    link = strict.link("images/1/a", content_type="image/png").url
+    for changed in (
+        link.replace("images/1", "images/2"),
+        link.replace("image%2Fpng", "text%2Fhtml"),
+        link.replace("X-Amz-Expires=7200", "X-Amz-Expires=7201"),
+        link + "&response-content-disposition=attachment",
+        link.partition("?")[0],
+        link.partition("images/")[0],
+    ):
+        assert httpx2.get(changed).status_code == 403, changed
+    for method in "PUT", "DELETE":
+        assert httpx2.request(method, link).status_code == 403
+
+
+def test_the_framework_gets_the_same_link(bucket: ImageStorage) -> None:
+    bucket.keep("images/1/original.png", b"hello", content_type="image/png")
+    assert httpx2.get(bucket.url("images/1/original.png")).content == b"hello"
+
+
+def test_pages_of_ours_may_send_to_the_bucket_and_others_may_not(strict: ImageStorage) -> None:
+    for origin, allowed in {django_settings.PUBLIC_URL: True, "https://evil.example": False}.items():
+        preflight = httpx2.options(
+            upload_url(strict),
+            headers={
+                "Origin": origin,
+                "Access-Control-Request-Method": "PUT",
+                "Access-Control-Request-Headers": "content-type",
+            },
+        )
+        answered = preflight.headers.get("access-control-allow-origin")
+        assert (answered in (origin, "*")) is allowed
+
+
+# --- whose it is ----------------------------------------------------------------------------------
+
+
+def test_an_empty_bucket_is_claimed_once(storage: ImageStorage) -> None:
+    storage.remove([EPOCH_KEY])
+    for _ in range(2):
+        claim_bucket()
+    assert len(storage.read(EPOCH_KEY)) == 36
+
+
+def test_a_bucket_of_another_is_not_claimed(storage: ImageStorage) -> None:
+    storage.keep(EPOCH_KEY, b"another", content_type="text/plain")
+    with pytest.raises(ForeignBucket):
+        claim_bucket()
+    assert storage.read(EPOCH_KEY) == b"another"
+
+
+def test_a_bucket_with_objects_that_nobody_explains_is_not_claimed(storage: ImageStorage) -> None:
+    storage.remove([EPOCH_KEY])
+    storage.keep("images/1/a", b"x", content_type="image/png")
+    with pytest.raises(ForeignBucket):
+        claim_bucket()
+    assert objects(storage) == ["images/1/a"]
+
+
+# --- the store is down, or refuses ----------------------------------------------------------------
+
+
+def everything(bucket: ImageStorage) -> list[tuple[str, object]]:
+    return [
+        ("stage", lambda: bucket.stage("staging/1", BytesIO(b"x"), size=1, content_type="a/b")),
+        ("begin", lambda: bucket.begin_parts("staging/1", content_type="a/b")),
+        ("parts", lambda: bucket.parts("staging/1", "x")),
+        ("join", lambda: bucket.join_parts("staging/1", "x", [Part(1, 1, "x")])),
+        ("abort", lambda: bucket.abort_parts("staging/1", "x")),
+        ("open", lambda: bucket.open_parts()),
+        ("fetch", lambda: bucket.fetch("staging/1", BytesIO(), limit=1)),
+        ("keep", lambda: bucket.keep("images/1/a", b"x", content_type="a/b")),
+        ("read", lambda: bucket.read("images/1/a")),
+        ("size", lambda: bucket.size_of("images/1/a")),
+        ("keys", lambda: list(bucket.keys(""))),
+        ("remove", lambda: bucket.remove(["images/1/a"])),
+        ("make", lambda: bucket.make_bucket()),
+    ]
+
+
+def test_a_store_that_does_not_answer_is_unavailable() -> None:
+    with store_down():
+        for name, ask in everything(image_storage()):
+            with pytest.raises(StorageUnavailable):
+                ask()  # type: ignore[operator]
+                raise AssertionError(name)
+
+
+def test_a_store_that_refuses_us_is_unavailable(store: Store) -> None:
+    stranger = Store(store.endpoint_url, ("nobody", "nothing"), ("nobody", "nothing"))
+    with stored_on(stranger) as bucket:
+        for name, ask in everything(bucket):
+            with pytest.raises(StorageUnavailable):
+                ask()  # type: ignore[operator]
+                raise AssertionError(name)
+
+
+def test_links_need_no_store() -> None:
+    with store_down():
+        assert image_storage().link("images/1/a", content_type="image/png").url
+
+
+def test_a_store_that_ends_in_the_middle_is_unavailable() -> None:
+    """It answers with a length, and hangs up before the last byte."""
+    import socket
+    import threading
+
+    server = socket.create_server((HOST, 0))
+
+    def hang_up() -> None:
+        for _ in range(4):
+            try:
+                peer, _address = server.accept()
+            except OSError:
+                return
+            with peer:
+                peer.recv(65536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhello")
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    nowhere = Store(f"http://{HOST}:{server.getsockname()[1]}", ("x", "y"), ("x", "y"))
+    with stored_on(nowhere) as bucket:
+        for ask in (
+            lambda: bucket.fetch("staging/1", BytesIO(), limit=1000),
+            lambda: bucket.read("images/1/a"),
+        ):
+            with pytest.raises(StorageUnavailable):
+                ask()
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()
