@@ -67,7 +67,7 @@ class RawImageParser(BaseParser):
         content_type = (media_type or "").partition(";")[0]
         file = TemporaryUploadedFile("unnamed", content_type, 0, None)
         # As DRF does with the files of a form: Django closes them with the request.
-        request._request._files = MultiValueDict({"file": [file]})
+        request._request._files = MultiValueDict({"file": [file]})  # type: ignore[attr-defined]
         while chunk := stream.read(CHUNK):
             file.write(chunk)
             file.size = (file.size or 0) + len(chunk)

@@ -7,8 +7,9 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core import exceptions as django_exceptions
-from django.db import InterfaceError, OperationalError
-from django.http import Http404, JsonResponse
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import Http404, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -35,7 +36,10 @@ RENAMED: list[tuple[type[BaseException], type[Refusal]]] = [
     (drf.ParseError, exceptions.Malformed),
     (django_exceptions.SuspiciousOperation, exceptions.Malformed),
     (django_exceptions.BadRequest, exceptions.Malformed),
+    (MultiPartParserError, exceptions.Malformed),
+    (UnreadablePostError, exceptions.Malformed),  # the client went away in the middle of its body
     (RecursionError, exceptions.Malformed),
+    (DataError, exceptions.Malformed),  # what no column can hold, such as a NUL in a session cookie
     (OperationalError, exceptions.DatabaseUnavailable),
     (InterfaceError, exceptions.DatabaseUnavailable),
 ]
@@ -66,7 +70,8 @@ def field_errors(detail: Any, pointer: str = "") -> Iterator[FieldError]:
         for nested in detail:
             yield from field_errors(nested, pointer)
     else:
-        yield FieldError(pointer, getattr(detail, "code", "invalid"), str(detail))
+        sentence = str(detail).encode(errors="replace").decode()  # it may repeat what was sent
+        yield FieldError(pointer, getattr(detail, "code", "invalid"), sentence)
 
 
 def problem(refusal: Refusal) -> dict[str, Any]:

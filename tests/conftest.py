@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.conf import settings
@@ -14,7 +14,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
+from procrastinate.connector import BaseAsyncConnector
 from procrastinate.contrib.django import app as queue
+from procrastinate.contrib.django.django_connector import DjangoConnector
 from rest_framework.test import APIClient
 
 from media_api.epoch import claim_bucket
@@ -101,7 +103,7 @@ def storage_options(store: Store) -> dict[str, Any]:
 @contextmanager
 def stored_on(store: Store) -> Iterator[ImageStorage]:
     """The whole of the app works on another store, which begins empty and claimed."""
-    default = {**settings.STORAGES["default"], "OPTIONS": storage_options(store)}
+    default = {"BACKEND": "media_api.storage.ImageStorage", "OPTIONS": storage_options(store)}
     with override_settings(STORAGES={**settings.STORAGES, "default": default}):
         yield image_storage()
 
@@ -152,7 +154,7 @@ def work() -> Work:
     """Run every job that is due, in this process."""
 
     def run() -> None:
-        with queue.replace_connector(queue.connector.get_worker_connector()) as worker:
+        with queue.replace_connector(worker_connector()) as worker:
             worker.run_worker(
                 wait=False,
                 install_signal_handlers=False,
@@ -161,6 +163,10 @@ def work() -> Work:
             )
 
     return run
+
+
+def worker_connector() -> BaseAsyncConnector:
+    return cast(DjangoConnector, queue.connector).get_worker_connector()
 
 
 def closing_connections(do: Callable[[], Any], *_: Any) -> Any:
@@ -175,7 +181,7 @@ def closing_connections(do: Callable[[], Any], *_: Any) -> Any:
 def worker() -> Iterator[None]:
     """A worker beside the test, as one runs beside the web."""
     loop = asyncio.new_event_loop()
-    beside = queue.with_connector(queue.connector.get_worker_connector())
+    beside = queue.with_connector(worker_connector())
 
     async def run() -> None:
         async with beside.open_async():

@@ -36,13 +36,21 @@ def send_bytes(
     query: str = "",
 ) -> Answer:
     """The bytes themselves, to the app."""
-    return api.generic(
-        "POST",
+    return post_bytes(
+        api,
         f"{API}/images?wait=0{query}",
         body,
         content_type=content_type,
         HTTP_CONTENT_DISPOSITION=disposition,
     )
+
+
+def post_bytes(
+    api: APIClient, address: str, body: bytes | str = b"", *, content_type: str, **headers: Any
+) -> Answer:
+    """A body as it is, with whatever headers."""
+    client: Any = api
+    return client.generic("POST", address, body, content_type=content_type, **headers)
 
 
 def announce(api: APIClient, body: bytes, **changes: Any) -> Answer:

@@ -1,5 +1,7 @@
 """Who is asking: API keys and their scopes, sessions with CSRF, sign-in links; what an account has."""
 
+import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,11 +15,19 @@ from django.db import connections
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
-from media_api.models import ApiKey, Image, SignInLink, database_now
-from media_api.storage import ImageStorage
+from media_api.models import (
+    ApiKey,
+    Image,
+    Installation,
+    SignInLink,
+    clean_name,
+    database_now,
+    uuid7,
+)
+from media_api.storage import EPOCH_KEY, ImageStorage
 from tests import pictures
-from tests.conftest import Work, client_of
-from tests.sending import API, announce, read, refusal, send, send_directly
+from tests.conftest import Work, client_of, store_down
+from tests.sending import API, announce, post_bytes, read, refusal, send, send_directly
 
 Keep = Callable[..., Image]
 
@@ -87,7 +97,12 @@ def test_the_account_says_what_is_used(
 
 def test_a_new_account_is_empty(alice: User) -> None:
     account = client_of(alice).get(f"{API}/account").json()
-    assert (account["used"], account["images"], account["uploads"], account["trash"]) == (0, 0, 0, 0)
+    assert (account["used"], account["images"], account["uploads"], account["trash"]) == (
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -117,7 +132,9 @@ def test_the_secret_is_not_stored(alice: User) -> None:
     key, text = ApiKey.objects.mint(alice, scopes=["read"])
     secret = text.split("_", 2)[2]
     assert len(secret) >= 32
-    assert all(secret not in str(value) for value in ApiKey.objects.values().get(id=key.id).values())
+    assert all(
+        secret not in str(value) for value in ApiKey.objects.values().get(id=key.id).values()
+    )
 
 
 def test_use_is_noted_once_a_minute(alice: User) -> None:
@@ -129,7 +146,9 @@ def test_use_is_noted_once_a_minute(alice: User) -> None:
     ApiKey.objects.update(last_used_at=Now() - timedelta(seconds=61))
     client.get(f"{API}/account")
     again = ApiKey.objects.get().last_used_at
-    assert noted and again and again >= noted
+    assert noted is not None
+    assert again is not None
+    assert again >= noted
 
 
 @pytest.mark.parametrize(
@@ -282,9 +301,12 @@ def test_a_browser_sends_the_token_in_a_header(
 
 
 def test_a_form_that_is_too_long_is_refused_before_its_token_is_looked_for(alice: User) -> None:
-    client: Any = browser(alice)
-    answer = client.generic(
-        "POST", f"{API}/images", content_type="multipart/form-data; boundary=x", CONTENT_LENGTH="9" * 12
+    client = browser(alice)
+    answer = post_bytes(
+        client,
+        f"{API}/images",
+        content_type="multipart/form-data; boundary=x",
+        CONTENT_LENGTH="9" * 12,
     )
     assert refusal(answer) == (413, "too_large")
 
@@ -362,6 +384,38 @@ def test_the_command_leaves_a_password_alone(alice: User) -> None:
     assert alice.check_password("wonderland-7")
 
 
+def test_the_bucket_is_prepared_once(storage: ImageStorage) -> None:
+    storage.remove([EPOCH_KEY])
+    for _ in range(2):
+        output = StringIO()
+        call_command("prepare_bucket", stdout=output)
+        assert output.getvalue() == ""
+        assert storage.read(EPOCH_KEY).decode() == str(Installation.objects.get().epoch)
+
+
+def test_the_bucket_of_another_installation_is_not_prepared(storage: ImageStorage) -> None:
+    storage.keep(EPOCH_KEY, b"another", content_type="text/plain")
+    with pytest.raises(CommandError, match="belongs to another installation"):
+        call_command("prepare_bucket")
+    storage.remove([EPOCH_KEY])
+    storage.keep("images/x", b"whose?", content_type="text/plain")
+    with pytest.raises(CommandError, match="belongs to another installation"):
+        call_command("prepare_bucket")
+    assert storage.size_of(EPOCH_KEY) is None
+
+
+def test_without_the_store_the_bucket_is_not_prepared() -> None:
+    with store_down(), pytest.raises(CommandError, match="does not answer"):
+        call_command("prepare_bucket")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 151, "\0", "a\nb"])
+def test_the_command_makes_no_account_of_a_name_that_cannot_sign_in(name: str) -> None:
+    with pytest.raises(CommandError):
+        call_command("user", name)
+    assert not User.objects.exists()
+
+
 def test_what_is_over_is_forgotten(alice: User, mallory: User, work: Work) -> None:
     from procrastinate.contrib.django import app
 
@@ -372,3 +426,36 @@ def test_what_is_over_is_forgotten(alice: User, mallory: User, work: Work) -> No
     app.configure_task("forget_sign_ins").defer(timestamp=0)
     work()
     assert SignInLink.objects.get() == SignInLink.objects.alive(living).get()
+
+
+# --- ids and names --------------------------------------------------------------------------------
+
+
+def test_ids_lie_in_the_order_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(range(1_700_000_000_000_000_000, 1_700_000_001_000_000_000, 1_000_000))
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+    ids = [uuid7() for _ in range(1000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 1000
+    assert {(made.version, made.variant) for made in ids} == {(7, uuid.RFC_4122)}
+    assert ids[5].int >> 80 == 1_700_000_000_005
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("cat.jpg", "cat.jpg"),
+        (" cat\t.jpg\n", "cat.jpg"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("a\0b\x7fc\ud800", "abc"),
+        ("\0", "unnamed"),
+        ("", "unnamed"),
+        ("../../etc", "../../etc"),
+        ("x" * 254 + " y", "x" * 254),
+        ("\U0001f408" * 300, "\U0001f408" * 255),
+        ("\u200f\u200e", "\u200f\u200e"),
+    ],
+)
+def test_names_are_cleaned(given: str, kept: str) -> None:
+    assert clean_name(given) == kept
+    assert clean_name(kept) == kept

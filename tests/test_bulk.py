@@ -23,7 +23,9 @@ ACTIONS = ["delete", "restore", "tags", "links"]
 
 
 def do(api: APIClient, action: str, ids: list[Any], **rest: Any) -> list[dict[str, Any]]:
-    answer = api.post(f"{API}/images/{action}", {"ids": [str(one) for one in ids], **rest}, format="json")
+    answer = api.post(
+        f"{API}/images/{action}", {"ids": [str(one) for one in ids], **rest}, format="json"
+    )
     assert answer.status_code == 200, answer.content
     results: list[dict[str, Any]] = answer.json()["results"]
     return results
@@ -74,25 +76,32 @@ def test_tags_of_many_are_added_and_removed(
     assert [result["status"] for result in results] == [200, 200, 409]
     assert results[2]["code"] == "trashed"
     tags = {str(image.id): image.tags for image in Image.objects.all()}
-    assert tags == {str(one.id): ["cat", "new"], str(two.id): ["dog", "new", "cat"], str(trashed.id): []}
+    assert tags == {
+        str(one.id): ["cat", "new"],
+        str(two.id): ["dog", "new", "cat"],
+        str(trashed.id): [],
+    }
     work()
     assert '"new"' in storage.read(f"images/{one.id}/image.json").decode()
 
 
-def test_tags_that_change_nothing_leave_the_version(api: APIClient, alice: User, keep: Keep) -> None:
+def test_tags_that_change_nothing_leave_the_version(
+    api: APIClient, alice: User, keep: Keep
+) -> None:
     image = keep(alice, tags=("cat",))
     do(api, "tags", [image.id], add=["cat"], remove=["dog"])
     do(api, "tags", [image.id])
     assert Image.objects.get().version == 1
 
 
-def test_no_image_gets_more_tags_than_one_may_have(
-    api: APIClient, alice: User, keep: Keep
-) -> None:
+def test_no_image_gets_more_tags_than_one_may_have(api: APIClient, alice: User, keep: Keep) -> None:
     image = keep(alice, tags=tuple(str(number) for number in range(32)))
     do(api, "tags", [image.id], add=["one more"])
     assert len(Image.objects.get().tags) == 32
-    assert api.patch(f"{API}/images/{image.id}", {"tags": image.tags}, format="json").status_code == 200
+    assert (
+        api.patch(f"{API}/images/{image.id}", {"tags": image.tags}, format="json").status_code
+        == 200
+    )
 
 
 def test_links_of_many(api: APIClient, alice: User, keep: Keep) -> None:
@@ -151,9 +160,7 @@ def test_lists_of_ids_that_are_not_allowed(api: APIClient, action: str, ids: Any
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_thousand_cost_no_more_queries_than_two(
-    api: APIClient, alice: User, action: str
-) -> None:
+def test_a_thousand_cost_no_more_queries_than_two(api: APIClient, alice: User, action: str) -> None:
     rows = [image(alice).id for _ in range(60)]
     counts = []
     for wanted in rows[:2], rows[2:]:

@@ -25,7 +25,9 @@ Keep = Callable[..., Image]
 # --- alive ----------------------------------------------------------------------------------------
 
 
-def test_alive_asks_nobody(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_alive_asks_nobody(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with store_down(), django_assert_num_queries(0):
         answer = client.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})

@@ -23,6 +23,7 @@ from tests.sending import (
     API,
     announce,
     path_of,
+    post_bytes,
     put,
     read,
     refusal,
@@ -356,7 +357,7 @@ def test_what_is_over_a_limit_leaves_nothing(
 
 def test_nothing_is_empty(api: APIClient, storage: ImageStorage) -> None:
     assert refusal(send(api, b"")) == (422, "empty")
-    nothing = api.generic("POST", f"{API}/images", content_type="image/jpeg", CONTENT_LENGTH="0")
+    nothing = post_bytes(api, f"{API}/images", content_type="image/jpeg", CONTENT_LENGTH="0")
     assert refusal(nothing) == (422, "empty")
     assert objects(storage) == []
     assert not Upload.objects.exists()
@@ -381,17 +382,14 @@ def test_a_length_beyond_the_limit_is_refused_before_the_body_is_read(api: APICl
         def read(self, *_: Any) -> bytes:
             raise AssertionError("the body was read")
 
-    answer = api.generic(
-        "POST",
-        f"{API}/images",
-        content_type="multipart/form-data; boundary=x",
-        **{"wsgi.input": Untouched(), "CONTENT_LENGTH": str(2**40)},
-    )
+    environ: dict[str, Any] = {"wsgi.input": Untouched(), "CONTENT_LENGTH": str(2**40)}
+    form = "multipart/form-data; boundary=x"
+    answer = post_bytes(api, f"{API}/images", content_type=form, **environ)
     assert refusal(answer) == (413, "too_large")
 
 
 def test_a_body_of_unknown_length_is_refused(api: APIClient) -> None:
-    answer = api.generic("POST", f"{API}/images", content_type="image/jpeg", CONTENT_LENGTH="")
+    answer = post_bytes(api, f"{API}/images", content_type="image/jpeg", CONTENT_LENGTH="")
     assert refusal(answer) == (411, "length_required")
 
 
@@ -407,7 +405,7 @@ def test_a_body_of_unknown_length_is_refused(api: APIClient) -> None:
 def test_a_body_that_is_no_picture_in_any_form(
     api: APIClient, content_type: str, body: bytes, expected: tuple[int, str]
 ) -> None:
-    answer = api.generic("POST", f"{API}/images", body, content_type=content_type)
+    answer = post_bytes(api, f"{API}/images", body, content_type=content_type)
     assert refusal(answer) == expected
 
 

@@ -69,9 +69,7 @@ def ids(page: dict[str, Any]) -> list[str]:
     return [row["id"] for row in page["results"]]
 
 
-def pages(
-    api: APIClient, address: str, *, along: str = "next"
-) -> Iterator[dict[str, Any]]:
+def pages(api: APIClient, address: str, *, along: str = "next") -> Iterator[dict[str, Any]]:
     """One page after the other, as long as there is one."""
     next_address: str | None = address
     while next_address:
@@ -175,9 +173,7 @@ def test_a_limit_is_a_number_to_200(api: APIClient, address: str, limit: str) ->
         ("images?tag=cat&x=", "size"),
     ],
 )
-def test_orders_that_no_index_serves_are_refused(
-    api: APIClient, address: str, order: str
-) -> None:
+def test_orders_that_no_index_serves_are_refused(api: APIClient, address: str, order: str) -> None:
     address += "&" if "?" in address else "?"
     assert refusal(api.get(f"{API}/{address}order={order}")) == (422, "invalid")
 
@@ -247,9 +243,7 @@ def test_a_cursor_belongs_to_its_order(api: APIClient, album: list[Image]) -> No
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_change_of_a_cursor_is_a_fault(
-    api: APIClient, album: list[Image], order: str
-) -> None:
+def test_no_change_of_a_cursor_is_a_fault(api: APIClient, album: list[Image], order: str) -> None:
     dice = random.Random(order)
     page = api.get(f"{API}/images?limit=5&order={order}").json()
     cursor = page["next"].partition("cursor=")[2].partition("&")[0]
@@ -431,10 +425,12 @@ def test_a_deep_page_reads_no_more_rows_than_the_first(
 ) -> None:
     """The condition of the page is one the index can begin at, not a filter over what lies before."""
     with CaptureQueriesContext(connection) as seen:
-        *_, last = pages(api, f"{API}/images?limit=10")
+        *_, _last = pages(api, f"{API}/images?limit=10")
     sql = [query["sql"] for query in seen if "media_api_image" in query["sql"]][-1]
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
+        cursor.execute(
+            "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
+        )
         cursor.execute(f"EXPLAIN {sql}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
         cursor.execute("RESET ALL")

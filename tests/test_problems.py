@@ -3,12 +3,17 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError, ProgrammingError, connection
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.test import Client
+from django.urls import path
 from pytest_django import Settings
 from rest_framework import exceptions as drf
 from rest_framework.test import APIClient
@@ -17,14 +22,17 @@ from media_api import exceptions
 from media_api.exceptions import Refusal, Verdict
 from media_api.models import Image
 from media_api.problems import RENAMED, refusal_for
+from project import urls
 from tests import pictures
 from tests.conftest import client_of, store_down
-from tests.sending import API, announce, refusal, send
+from tests.sending import API, announce, post_bytes, refusal, send
 
 Keep = Callable[..., Image]
 
 NOWHERE = "01990000-0000-7000-8000-000000000000"
-INSIDES = re.compile(rb"Traceback|psycopg|boto|django\.|\.py|SELECT |/work/|/home/|/tmp/", re.IGNORECASE)
+INSIDES = re.compile(
+    rb"Traceback|psycopg|boto|django\.|\.py|SELECT |site-packages|/tmp/", re.IGNORECASE
+)
 
 
 def shape(answer: Any, status: int, code: str) -> dict[str, Any]:
@@ -33,7 +41,7 @@ def shape(answer: Any, status: int, code: str) -> dict[str, Any]:
     assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
     assert problem["type"].endswith(f"/api/docs/errors/#{code}")
     assert problem["detail"].endswith((".", "`.", "!"))
-    assert problem["request_id"]
+    assert problem["request_id"] == answer["X-Request-ID"]
     assert not INSIDES.search(answer.content), answer.content
     return problem
 
@@ -76,7 +84,7 @@ def test_every_fault_of_a_framework_has_a_name() -> None:
 
 def test_malformed(api: APIClient) -> None:
     for body in "{", "[" * 200_000, "\xff", '{"size": NaN}', "nul":
-        answer = cast(Any, api).generic("POST", f"{API}/uploads", body, content_type="application/json")
+        answer = post_bytes(api, f"{API}/uploads", body, content_type="application/json")
         shape(answer, 400, "malformed")
 
 
@@ -109,8 +117,8 @@ def test_not_acceptable(api: APIClient) -> None:
 
 
 def test_length_required(api: APIClient) -> None:
-    answer = cast(Any, api).generic(
-        "POST", f"{API}/images", content_type="image/jpeg", HTTP_TRANSFER_ENCODING="chunked"
+    answer = post_bytes(
+        api, f"{API}/images", content_type="image/jpeg", HTTP_TRANSFER_ENCODING="chunked"
     )
     shape(answer, 411, "length_required")
 
@@ -128,7 +136,7 @@ def test_json_that_is_too_large(api: APIClient) -> None:
 
 def test_unsupported_media_type(api: APIClient) -> None:
     for address in "images", "uploads":
-        answer = cast(Any, api).generic("POST", f"{API}/{address}", "x", content_type="text/plain")
+        answer = post_bytes(api, f"{API}/{address}", "x", content_type="text/plain")
         shape(answer, 415, "unsupported_media_type")
 
 
@@ -169,8 +177,6 @@ def test_a_connection_that_was_cut_is_made_anew(api: APIClient) -> None:
         cursor.execute("SELECT pg_backend_pid()")
         (ours,) = cursor.fetchone()
     params = connection.get_connection_params()
-    import psycopg
-
     with psycopg.connect(**params, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s)", [ours])
     answer = api.get(f"{API}/images")
@@ -212,6 +218,65 @@ def test_a_fault_in_a_middleware(alice: User) -> None:
         shape(client.get(f"{API}/images"), 503, "database_unavailable")
     with connection.execute_wrapper(Broken()):
         shape(client.get(f"{API}/images"), 500, "internal")
+
+
+def raising(error: Exception) -> Callable[[HttpRequest], HttpResponse]:
+    def view(request: HttpRequest) -> HttpResponse:
+        raise error
+
+    return view
+
+
+INNER = 'SELECT secret FROM "insides"'
+FAULTS: dict[str, tuple[Exception, int, str]] = {
+    "fault": (ZeroDivisionError(INNER), 500, "internal"),
+    "sql": (ProgrammingError(INNER), 500, "internal"),
+    "down": (OperationalError(INNER), 503, "database_unavailable"),
+    "cut": (InterfaceError(INNER), 503, "database_unavailable"),
+    "store": (exceptions.StorageUnavailable(), 503, "storage_unavailable"),
+    "missing": (Http404(INNER), 404, "not_found"),
+    "denied": (PermissionDenied(INNER), 403, "forbidden"),
+    "suspicious": (SuspiciousOperation(INNER), 400, "malformed"),
+    "much": (RequestDataTooBig(INNER), 413, "too_large"),
+    "gone": (UnreadablePostError(INNER), 400, "malformed"),
+    "form": (MultiPartParserError(INNER), 400, "malformed"),
+}
+urlpatterns = [
+    *(path(f"api/v1/{name}", raising(error)) for name, (error, _, _) in FAULTS.items()),
+    *urls.urlpatterns,
+]
+handler400, handler403 = urls.handler400, urls.handler403
+handler404, handler500 = urls.handler404, urls.handler500
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("name", FAULTS)
+def test_whatever_a_view_outside_the_framework_raises(name: str) -> None:
+    answer = Client(raise_request_exception=False).get(f"{API}/{name}")
+    _, status, code = FAULTS[name]
+    problem = shape(answer, status, code)
+    assert "secret" not in json.dumps(problem)
+    assert ("Retry-After" in answer) == (status == 503)
+
+
+def test_without_a_database(api: APIClient, alice: User) -> None:
+    """Nobody answers where it should be, for a program, a browser and who is not known."""
+    browser = Client(raise_request_exception=False)
+    browser.force_login(alice)
+    host = connection.settings_dict["HOST"]
+    connection.close()
+    connection.settings_dict["HOST"] = "/nowhere"
+    try:
+        for client in api, browser:
+            for address in "images", "uploads", "account", f"images/{NOWHERE}", "keys":
+                answer = client.get(f"{API}/{address}")
+                shape(answer, 503, "database_unavailable")
+                assert int(answer["Retry-After"]) > 0
+        shape(Client().get(f"{API}/images"), 401, "unauthenticated")
+        shape(browser.get(f"{API}/nowhere"), 404, "not_found")
+    finally:
+        connection.settings_dict["HOST"] = host
+    assert browser.get(f"{API}/images").status_code == 200
 
 
 def test_a_page_that_is_not_there_is_a_page() -> None:
