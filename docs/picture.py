@@ -50,9 +50,11 @@ def landscape(number: int) -> bytes:
     draw = ImageDraw.Draw(picture)
     for y in range(height):
         draw.line((0, y, width, y), blend(above, horizon, min(1.0, y / height * 1.5)))
-    x, y, radius = random.uniform(0.2, 0.8) * width, random.uniform(0.2, 0.45) * height, height / 14
+    left, top = random.uniform(0.2, 0.8) * width, random.uniform(0.2, 0.45) * height
+    radius = height / 14
     draw.ellipse(
-        (x - radius, y - radius, x + radius, y + radius), blend(horizon, (255, 255, 255), 0.6)
+        (left - radius, top - radius, left + radius, top + radius),
+        blend(horizon, (255, 255, 255), 0.6),
     )
     picture = picture.filter(ImageFilter.GaussianBlur(1.5))
     draw = ImageDraw.Draw(picture)

@@ -416,6 +416,27 @@ def test_the_command_makes_no_account_of_a_name_that_cannot_sign_in(name: str) -
     assert not User.objects.exists()
 
 
+def test_the_commands_make_nothing_for_an_account_that_was_closed(alice: User) -> None:
+    User.objects.update(is_active=False)
+    with pytest.raises(CommandError, match="alice is switched off"):
+        call_command("user", "alice")
+    with pytest.raises(CommandError, match="no account alice"):
+        call_command("apikey", "create", "alice", "--scope", "read")
+    assert not SignInLink.objects.exists()
+
+
+def test_the_command_makes_no_key_of_a_name_that_is_too_long(alice: User) -> None:
+    with pytest.raises(CommandError, match="100 characters"):
+        call_command("apikey", "create", "alice", "--scope", "read", "--name", "x" * 101)
+
+
+def test_the_command_wants_a_scope_that_there_is(alice: User) -> None:
+    for arguments in [], ["--scope", "admin"]:
+        with pytest.raises(CommandError):
+            call_command("apikey", "create", "alice", *arguments)
+    assert not ApiKey.objects.exists()
+
+
 def test_what_is_over_is_forgotten(alice: User, mallory: User, work: Work) -> None:
     from procrastinate.contrib.django import app
 

@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from media_api.models import ApiKey
@@ -18,8 +19,12 @@ class Command(BaseCommand):
         create.add_argument("--name", default="")
 
     def handle(self, *args: Any, user: str, scopes: list[str], name: str, **options: Any) -> None:
-        owner = User.objects.filter(username=user).first()
+        owner = User.objects.filter(username=user, is_active=True).first()
         if owner is None:
             raise CommandError(f"There is no account {user}: manage.py user {user} makes it.")
+        try:
+            ApiKey(name=name, scopes=scopes).clean_fields(exclude=["owner", "prefix", "digest"])
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from error
         _, text = ApiKey.objects.mint(owner, scopes=scopes, name=name)
         self.stdout.write(text)
