@@ -164,7 +164,7 @@ class LengthRequired(Refusal):
 class UnsupportedMediaType(Refusal):
     status = 415
     code = "unsupported_media_type"
-    sentence = "Send multipart/form-data with a `file`, or the bytes with an image content type."
+    sentence = "Send a picture as multipart/form-data with a `file` or as image/* bytes, and all else as JSON."
 
 
 class RateLimited(Refusal):

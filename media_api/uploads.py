@@ -90,7 +90,7 @@ def withdrawn_on_failure(upload: Upload) -> Iterator[None]:
 
 def begin_parts(upload: Upload) -> None:
     upload.multipart_id = image_storage().begin_parts(upload.key, content_type=upload.content_type)
-    upload.save(update_fields=["multipart_id"])
+    Upload.objects.filter(id=upload.id).update(multipart_id=upload.multipart_id)
 
 
 def presign_put(upload: Upload) -> dict[str, Any]:

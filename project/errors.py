@@ -10,7 +10,7 @@ from web.views import error_page
 
 
 def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    if request.path.startswith("/api/v1/"):
+    if request.path.startswith("/api/") and not request.path.startswith("/api/docs/"):
         return problem_response(refusal)
     return error_page(request, refusal)
 

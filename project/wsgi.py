@@ -1,6 +1,26 @@
 import os
+from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-application = get_wsgi_application()
+
+
+class Request(WSGIRequest):
+    """Everything that is sent here is UTF-8. The charset of a Content-Type may name any codec of Python, and Django
+    would decode the query with it, outside of all that handles errors."""
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        self.content_type, self.content_params = parse_header_parameters(
+            meta.get("CONTENT_TYPE", "")
+        )
+
+
+class Handler(WSGIHandler):
+    request_class = Request
+
+
+django.setup(set_prefix=False)
+application = Handler()

@@ -11,8 +11,10 @@ from typing import Any, cast
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.management import create_contenttypes
 from django.core.management import call_command
 from django.db import connection, connections
+from django.db.models.signals import post_migrate
 from django.test import override_settings
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.contrib.django import app as queue
@@ -50,6 +52,13 @@ def django_db_keepdb() -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _quick_flushes(django_db_setup: None) -> None:
+    """After each flush Django would write its permissions and content types anew, which no test looks at."""
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _last_words() -> Iterator[None]:
     """Threads that live on after the last test find no log to write to."""
     yield
@@ -80,9 +89,16 @@ def _no_bucket_call_in_a_transaction() -> Iterator[None]:
 @pytest.fixture
 def storage() -> ImageStorage:
     """The bucket, claimed, without a single object of an earlier test."""
-    bucket = image_storage()
-    bucket.remove(list(bucket.keys("")))
+    bucket = emptied(image_storage())
     claim_bucket()
+    return bucket
+
+
+def emptied(bucket: ImageStorage) -> ImageStorage:
+    """Without objects, and without parts that are still being sent."""
+    bucket.remove(list(bucket.keys("")))
+    for key, multipart_id in bucket.open_parts():
+        bucket.abort_parts(key, multipart_id)
     return bucket
 
 

@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from string import Template
 
+import httpx2
 import pytest
 from minio.credentials.providers import StaticProvider
 
 from minio import Minio, MinioAdmin
 from project.embedded import Bucket, Child, Postgres
-from project.embedded.addresses import answers, free_port, netloc, url
+from project.embedded.addresses import free_port, netloc, url
 
 HOST = "127.0.0.1"
 BUCKET_NAME = "shoebox"
@@ -153,9 +154,17 @@ def minio(pytestconfig: pytest.Config) -> Iterator[Store]:
         log=folder / "minio.log",
     )
     server.start()
-    server.wait_until(lambda: answers(HOST, port))
+    server.wait_until(lambda: _is_ready(url(HOST, port)))
     yield _prepared(netloc(HOST, port), root_user, root_password)
     server.stop()
+
+
+def _is_ready(address: str) -> bool:
+    """Not at once when the port is open: whoever asks too early is told to come back in a minute."""
+    try:
+        return httpx2.get(f"{address}/minio/health/ready").is_success
+    except httpx2.TransportError:
+        return False
 
 
 def _prepared(address: str, root_user: str, root_password: str) -> Store:

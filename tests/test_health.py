@@ -64,11 +64,28 @@ def test_not_ready_without_the_database(client: Client, fault: type[Exception]) 
     assert (answer.status_code, answer.json()) == (503, {"status": "down", "database": "down"})
 
 
+def test_where_no_database_answers(client: Client) -> None:
+    client.raise_request_exception = False
+    host = connection.settings_dict["HOST"]
+    connection.close()
+    connection.settings_dict["HOST"] = "/nowhere"
+    try:
+        statuses = {
+            name: client.get(f"/{name}").status_code for name in ("livez", "readyz", "metrics")
+        }
+    finally:
+        connection.settings_dict["HOST"] = host
+    assert statuses == {"livez": 200, "readyz": 503, "metrics": 503}
+    assert client.get("/readyz").status_code == 200
+
+
 def test_not_ready_without_a_migration(client: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE django_migrations SET app = 'gone' WHERE app = 'media_api'")
-        answer = client.get("/readyz")
-        cursor.execute("UPDATE django_migrations SET app = 'media_api' WHERE app = 'gone'")
+        try:
+            answer = client.get("/readyz")
+        finally:
+            cursor.execute("UPDATE django_migrations SET app = 'media_api' WHERE app = 'gone'")
     assert (answer.status_code, answer.json()["database"]) == (503, "not migrated")
 
 

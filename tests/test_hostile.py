@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 from urllib.parse import quote
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,6 +14,7 @@ from rest_framework.test import APIClient
 
 from media_api.models import Image
 from media_api.storage import ImageStorage
+from project.wsgi import application
 from tests import pictures
 from tests.conftest import client_of, objects
 from tests.sending import API, Answer, announce, post_bytes, refusal
@@ -276,3 +278,21 @@ def test_pages_take_anything(alice: User) -> None:
                 address, dict.fromkeys(["q", "type", "tag", "cursor", "order", "next"], text)
             )
             assert answer.status_code < 500, address
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "idna", "ascii", "nothing"])
+def test_the_server_believes_no_charset(charset: str) -> None:
+    """What the test client cannot show, since it makes its requests by itself."""
+    answers: list[Any] = []
+    environ: dict[str, Any] = {"CONTENT_TYPE": f"text/plain; charset={charset}"}
+    setup_testing_defaults(environ)
+    environ |= {"PATH_INFO": "/livez", "QUERY_STRING": "q=%C3%BC", "HTTP_HOST": "localhost"}
+
+    def start_response(
+        status: str, headers: Any, error: Any = None, /
+    ) -> Callable[[bytes], object]:
+        answers.append(status)
+        return answers.append
+
+    application(environ, start_response)
+    assert answers == ["200 OK"]

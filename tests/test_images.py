@@ -388,6 +388,15 @@ def test_a_length_beyond_the_limit_is_refused_before_the_body_is_read(api: APICl
     assert refusal(answer) == (413, "too_large")
 
 
+def test_a_body_that_ends_early_leaves_nothing(api: APIClient, storage: ImageStorage) -> None:
+    body = pictures.jpeg()
+    environ: dict[str, Any] = {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body) + 1)}
+    answer = post_bytes(api, f"{API}/images", content_type="image/jpeg", **environ)
+    assert refusal(answer) == (422, "size_mismatch")
+    assert objects(storage) == []
+    assert not Upload.objects.exists()
+
+
 def test_a_body_of_unknown_length_is_refused(api: APIClient) -> None:
     answer = post_bytes(api, f"{API}/images", content_type="image/jpeg", CONTENT_LENGTH="")
     assert refusal(answer) == (411, "length_required")

@@ -23,7 +23,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def image(owner: User, **changes: Any) -> Image:
     """A row as it is after an upload; lists never ask the bucket."""
-    image_id = uuid7()
+    image_id = changes.pop("id", None) or uuid7()
     known = {
         "path": f"images/{image_id}/original.jpg",
         "name": "cat.jpg",
@@ -49,14 +49,17 @@ def upload(owner: User, **changes: Any) -> Upload:
 def album(alice: User) -> list[Image]:
     """Two dozen images, most of them equal to others in what lists are ordered by."""
     dice = random.Random(1)
+    ids = [uuid7() for _ in range(24)]
+    dice.shuffle(ids)
     return [
         image(
             alice,
+            id=image_id,
             name=dice.choice(["a.jpg", "b.jpg", "Ä.jpg", "猫.jpg"]),
             size=dice.choice([1, 2, 2**40]),
             date=NOON + timedelta(microseconds=dice.choice([0, 0, 1, 10**6, 10**12])),
         )
-        for _ in range(24)
+        for image_id in ids
     ]
 
 

@@ -79,6 +79,12 @@ def test_every_fault_of_a_framework_has_a_name() -> None:
     assert type(refusal_for(ZeroDivisionError())) is exceptions.Internal
 
 
+def test_faults_of_fields_are_told_as_pointers() -> None:
+    faults = drf.ValidationError({"a": [{}, {"b": ["x"]}], "non_field_errors": ["y"]})
+    pointers = [(error.pointer, error.detail) for error in refusal_for(faults).errors]
+    assert pointers == [("/a/1/b", "x"), ("", "y")]
+
+
 # --- inside the framework -------------------------------------------------------------------------
 
 

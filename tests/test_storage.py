@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import httpx2
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
 from moto.server import ThreadedMotoServer
 
 from media_api.epoch import claim_bucket
@@ -19,7 +20,7 @@ from media_api.presign import presign
 from media_api.storage import EPOCH_KEY, IMMUTABLE, ImageStorage, Part, image_storage
 from project.embedded.addresses import free_port
 from tests import pictures
-from tests.conftest import objects, storage_options, store_down, stored_on
+from tests.conftest import emptied, objects, storage_options, store_down, stored_on
 from tests.sending import sha256
 from tests.services import HOST, Store
 
@@ -40,19 +41,13 @@ def moto() -> Iterator[Store]:
 @pytest.fixture(params=["rclone", "minio", "moto"])
 def bucket(request: pytest.FixtureRequest) -> ImageStorage:
     """Each store in turn, empty."""
-    return emptied(request.getfixturevalue(request.param))
+    return emptied(ImageStorage(**storage_options(request.getfixturevalue(request.param))))
 
 
 @pytest.fixture
 def strict(store: Store) -> ImageStorage:
     """Each store that looks at signatures, empty."""
-    return emptied(store)
-
-
-def emptied(store: Store) -> ImageStorage:
-    bucket = ImageStorage(**storage_options(store))
-    bucket.remove(list(bucket.keys("")))
-    return bucket
+    return emptied(ImageStorage(**storage_options(store)))
 
 
 # --- what we keep ---------------------------------------------------------------------------------
@@ -239,7 +234,7 @@ def test_a_url_copies_nothing(strict: ImageStorage) -> None:
 
 
 def test_whoever_signs_uploads_can_do_nothing_else(minio: Store) -> None:
-    bucket = emptied(minio)
+    bucket = emptied(ImageStorage(**storage_options(minio)))
     bucket.keep("images/1/original.png", b"kept", content_type="image/png")
     at, own = datetime.now(UTC), bucket.uploader
     for method, key in (
@@ -364,6 +359,17 @@ def test_a_bucket_with_objects_that_nobody_explains_is_not_claimed(storage: Imag
     with pytest.raises(ForeignBucket):
         claim_bucket()
     assert objects(storage) == ["images/1/a"]
+
+
+def test_the_command_prepares_the_bucket(storage: ImageStorage) -> None:
+    storage.remove([EPOCH_KEY])
+    call_command("prepare_bucket")
+    assert storage.size_of(EPOCH_KEY)
+    storage.keep(EPOCH_KEY, b"another", content_type="text/plain")
+    with pytest.raises(CommandError, match="belongs to another installation"):
+        call_command("prepare_bucket")
+    with store_down(), pytest.raises(CommandError, match="does not answer"):
+        call_command("prepare_bucket")
 
 
 # --- the store is down, or refuses ----------------------------------------------------------------

@@ -15,7 +15,8 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from media_api import examination, sweeps
+from media_api import examination, sweeps, uploads
+from media_api.exceptions import NotAnImage
 from media_api.models import Image, PendingDeletion, Upload, database_now
 from media_api.storage import ImageStorage
 from tests import pictures
@@ -107,6 +108,21 @@ def test_to_complete_may_be_repeated(api: APIClient, work: Work, storage: ImageS
     kept = complete(api, upload["id"])
     assert (kept.status_code, kept.json()["sha256"]) == (200, sha256(body))
     assert Image.objects.count() == 1
+
+
+def test_a_late_complete_does_not_bring_back_what_was_refused(
+    api: APIClient, work: Work, storage: ImageStorage
+) -> None:
+    """Its request found the upload announced; another one completed it, and the worker refused it."""
+    upload = announce(api, b"no picture").json()
+    put(upload, b"no picture")
+    late = Upload.objects.get(id=upload["id"])
+    complete(api, upload["id"])
+    work()
+    with pytest.raises(NotAnImage):
+        uploads.complete(late)
+    assert ask(api, upload["id"]).json()["state"] == "refused"
+    assert not ProcrastinateJob.objects.exists()
 
 
 def test_the_staged_bytes_go_when_the_image_is_kept(
@@ -255,6 +271,23 @@ def test_parts_that_were_joined_before_are_found(
     storage.join_parts(row.key, row.multipart_id, storage.parts(row.key, row.multipart_id))
     assert ask(api, upload["id"]).json()["parts"] == []
     assert complete(api, upload["id"]).status_code == 202
+
+
+def test_a_client_that_completes_late_disturbs_nothing(
+    api: APIClient, work: Work, storage: ImageStorage, in_parts: Settings
+) -> None:
+    """Its request found the upload announced; another one completed it, and the worker was quick."""
+    upload = announce(api, BODY_IN_PARTS).json()
+    late, too_late = (Upload.objects.get(id=upload["id"]) for _ in range(2))
+    for address in upload["parts"]:
+        put(address, part(BODY_IN_PARTS, address["number"]))
+    complete(api, upload["id"])
+    uploads.complete(late)
+    work()
+    uploads.complete(too_late)
+    assert read(api, upload["id"])["sha256"] == sha256(BODY_IN_PARTS)
+    sweeps.sweep_staging()
+    assert storage.open_parts() == []
 
 
 def test_what_the_store_forgot_begins_anew(
@@ -608,6 +641,21 @@ def test_a_decoder_that_takes_the_worker_with_it_is_tried_three_times(
     work()
     assert ask(api, upload_id).json()["error"]["code"] == "too_complex"
     assert objects(storage) == []
+
+
+def test_an_attempt_is_counted_before_it_begins(
+    api: APIClient, storage: ImageStorage, settings: Settings
+) -> None:
+    upload_id = send_directly(api, pictures.jpeg()).json()["id"]
+    limit = settings.MAX_SCANS
+    del settings.MAX_SCANS  # so that it ends on the way to the decoder
+    for attempt in 1, 2, 3:
+        with pytest.raises(AttributeError):
+            examination.examine(Upload(id=upload_id).id)
+        assert Upload.objects.get().attempts == attempt
+    settings.MAX_SCANS = limit
+    examination.examine(Upload(id=upload_id).id)
+    assert ask(api, upload_id).json()["error"]["code"] == "too_complex"
 
 
 def test_an_attempt_that_ends_is_not_counted(api: APIClient) -> None:

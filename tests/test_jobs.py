@@ -1,0 +1,111 @@
+"""The queue: what runs by the clock, what a dead worker leaves to the others, how long a job waits for its turn."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx2
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.jobs import Job
+from rest_framework.test import APIClient
+
+from media_api.models import Image, PendingDeletion, Upload, database_now, uuid7
+from media_api.storage import ImageStorage
+from media_api.tasks import UntilDone
+from tests import pictures
+from tests.conftest import Work, objects
+from tests.sending import API, announce, put, read, send
+
+Keep = Callable[..., Image]
+
+
+def sql(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_the_clock_runs_what_removes(
+    api: APIClient, alice: User, keep: Keep, work: Work, storage: ImageStorage
+) -> None:
+    body = pictures.jpeg()
+    put(announce(api, body).json(), body)
+    storage.keep(f"staging/{uuid7()}", b"x", content_type="image/jpeg")
+    keep(alice).delete()
+    old = keep(alice)
+    Image.objects.filter(id=old.id).update(trashed_at=database_now() - timedelta(days=31))
+    Upload.objects.update(expires_at=database_now() - timedelta(seconds=1))
+    for turn in "expire_overdue", "sweep_staging", "empty_old_trash", "purge_due":
+        app.configure_task(turn).defer(timestamp=0)
+        work()
+    assert Upload.objects.get().state == "expired"
+    assert not Image.objects.exists()
+    assert objects(storage) == []
+    assert not PendingDeletion.objects.filter(removed_at=None).exists()
+
+
+def test_the_clock_knows_when() -> None:
+    crons = {name: task.cron for (name, _), task in app.periodic_registry.periodic_tasks.items()}
+    assert crons == {
+        "purge_due": "* * * * *",
+        "expire_overdue": "* * * * *",
+        "sweep_staging": "*/15 * * * *",
+        "empty_old_trash": "7 * * * *",
+        "retry_stalled": "*/10 * * * * *",
+        "forget_sign_ins": "13 3 * * *",
+    }
+
+
+def test_the_job_of_a_dead_worker_is_done_by_another(api: APIClient, work: Work) -> None:
+    body = pictures.jpeg()
+    upload_id = send(api, body).json()["id"]
+    sql(
+        "WITH dead AS (INSERT INTO procrastinate_workers (last_heartbeat)"
+        " VALUES (now() - interval '40 seconds') RETURNING id)"
+        " UPDATE procrastinate_jobs SET status = 'doing', worker_id = dead.id FROM dead"
+    )
+    app.configure_task("retry_stalled").defer(timestamp=0)
+    work()
+    work()
+    assert httpx2.get(read(api, upload_id)["original"]["url"]).content == body
+    assert not ProcrastinateJob.objects.exists()
+
+
+def test_the_job_of_a_living_worker_is_left_to_it(api: APIClient, work: Work) -> None:
+    send(api, pictures.jpeg())
+    sql(
+        "WITH living AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id)"
+        " UPDATE procrastinate_jobs SET status = 'doing', worker_id = living.id FROM living"
+    )
+    app.configure_task("retry_stalled").defer(timestamp=0)
+    work()
+    assert ProcrastinateJob.objects.get().status == "doing"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"), [(0, 1), (1, 2), (5, 32), (6, 60), (1000, 60), (10**9, 60)]
+)
+def test_a_job_is_tried_again_without_end(attempts: int, seconds: int) -> None:
+    job = cast(Job, SimpleNamespace(attempts=attempts, task_name="examine", task_kwargs={}, id=1))
+    decision: Any = UntilDone().get_retry_decision(exception=OSError(), job=job)
+    left = decision.retry_at - database_now()
+    assert abs(left.total_seconds() - seconds) < 1
+
+
+def test_what_was_described_late_is_described_as_it_is(
+    api: APIClient, alice: User, keep: Keep, work: Work, storage: ImageStorage
+) -> None:
+    image = keep(alice)
+    for name in "first.jpg", "second.jpg":
+        api.patch(f"{API}/images/{image.id}", {"name": name}, format="json")
+    gone = keep(alice)
+    api.patch(f"{API}/images/{gone.id}", {"name": "gone.jpg"}, format="json")
+    api.delete(f"{API}/images/{gone.id}?permanent=true")
+    work()
+    assert "second.jpg" in storage.read(f"images/{image.id}/image.json").decode()
+    assert {key.split("/")[1] for key in objects(storage)} == {str(image.id)}
+    assert not ProcrastinateJob.objects.exists()
