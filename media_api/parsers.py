@@ -1,4 +1,4 @@
-"""Bodies: JSON; and those of POST /images, a form or the bytes themselves, which end in a temporary file on disk."""
+"""Bodies of POST /images: a form with a file, or the bytes themselves. Both end in a temporary file on disk."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
-from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from .exceptions import Empty, LengthRequired, Malformed, SizeMismatch, TooLarge
@@ -34,22 +34,6 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
     def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, "unnamed", *args, **kwargs)
         self.file.name = file_name
-
-
-class ShortJSONParser(JSONParser):
-    """JSON is held in memory as a whole, so there may be less of it."""
-
-    def parse(
-        self,
-        stream: IO[bytes],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
-        request: Request = (parser_context or {})["request"]
-        longest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
-        if int(request.META["CONTENT_LENGTH"]) > longest:
-            raise TooLarge(f"A body of JSON has at most {longest:,} bytes.")
-        return super().parse(stream, media_type, parser_context)
 
 
 class RawImageParser(BaseParser):

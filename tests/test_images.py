@@ -14,7 +14,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from media_api import images
-from media_api.exceptions import NotFound
+from media_api.exceptions import NotFound, PreconditionFailed
 from media_api.models import Image, PendingDeletion, Upload
 from media_api.storage import ImageStorage
 from tests import pictures
@@ -596,6 +596,15 @@ def test_a_stranger_finds_nothing(
 
 
 # --- deleted by its owner while it is asked for ---------------------------------------------------
+
+
+def test_an_image_that_another_request_changes_meanwhile_is_not_overwritten(
+    alice: User, keep: Keep
+) -> None:
+    image = keep(alice)
+    Image.objects.update(version=2)
+    with pytest.raises(PreconditionFailed):
+        images.change(image, name="x", version=1)
 
 
 def test_an_image_that_goes_while_it_is_changed_is_not_found(

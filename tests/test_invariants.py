@@ -163,7 +163,7 @@ def two_hours_pass() -> None:
         images.purge_due()
 
 
-@pytest.fixture(params=range(3))
+@pytest.fixture(params=range(2))
 def day(request: pytest.FixtureRequest, api: APIClient) -> Day:
     day = Day(api, request.param)
     day.go_by()

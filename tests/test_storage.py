@@ -277,6 +277,14 @@ def test_a_link_shows_an_object(bucket: ImageStorage) -> None:
     assert now + window - timedelta(seconds=1) <= link.expires_at <= now + 2 * window
 
 
+def test_a_link_brings_the_type_and_caching_that_the_store_forgot(bucket: ImageStorage) -> None:
+    """rclone does so when it restarts."""
+    bucket.keep("images/1/original", b"hello", content_type="text/html", caching="no-store")
+    shown = httpx2.get(bucket.link("images/1/original", content_type="image/png").url)
+    assert shown.headers["content-type"] == "image/png"
+    assert shown.headers["cache-control"] == IMMUTABLE
+
+
 @pytest.mark.parametrize(
     "name", ["cat.jpg", 'naïve "猫" 100%.jpg', "a;b\\c.jpg", "🐈" * 60 + ".jpg"]
 )
