@@ -157,11 +157,14 @@ def _find(image_id: uuid.UUID) -> Image | None:
 def purge(deletion_id: uuid.UUID) -> None:
     """Remove the objects of a PendingDeletion that is due; the row stays until a second look finds nothing.
 
-    Rows are locked one at a time and never during a bucket call: that nothing may come back under this id is what makes
-    it safe. An id is never used twice, and an Image or a living Upload of this id keeps its objects.
+    No lock is held during the bucket's calls, and none is needed: an id is never used twice, so what has neither an
+    Image nor a living Upload never will. What still has one (an older backup was loaded) is asked about again later.
     """
     pending = PendingDeletion.objects.filter(id=deletion_id, due_at__lte=Now()).first()
-    if pending is None or _is_wanted(deletion_id):
+    if pending is None:
+        return
+    if _is_wanted(deletion_id):
+        PendingDeletion.objects.filter(id=deletion_id).update(due_at=database_now() + SECOND_LOOK)
         return
     require_own_bucket()
     storage = image_storage()

@@ -287,6 +287,7 @@ def test_what_has_a_row_is_not_purged(
     images.purge_due()
     assert objects(storage) == before
     assert PendingDeletion.objects.count() == 2
+    assert images.purge_due() == 0  # they do not stand in the way of others
 
 
 def test_a_purge_waits_for_the_store(

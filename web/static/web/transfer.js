@@ -40,6 +40,11 @@ const put = (url, headers, bytes, { onprogress, signal }) => new Promise((done, 
   request.send(bytes);
 });
 
+const hasArrived = async (upload, number, size, { token, signal }) => {
+  const { parts = [] } = await call("GET", `/${upload.id}`, { token, signal });
+  return parts.some((part) => part.number === number && part.size === size);
+};
+
 const sendParts = async (upload, file, options) => {
   const { token, onprogress, signal } = options;
   let before = 0;
@@ -54,6 +59,7 @@ const sendParts = async (upload, file, options) => {
       } catch (error) {
         if (signal.aborted || attempt === TRIES) throw error;
         await pause(attempt);
+        if (await hasArrived(upload, part.number, bytes.size, options)) break; // only the answer was lost
         const fresh = await call("POST", `/${upload.id}/parts`, { token, signal, body: { numbers: [part.number] } });
         [address] = fresh.parts;
       }
