@@ -160,14 +160,19 @@ def _webp_canvas(chunk: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+AVIF_BOXES = (b"ftyp", b"meta", b"moov", b"moof", b"mdat")
+
+
 def avif(data: bytes) -> Outline:
-    """See that no box reaches beyond the end; for the rest, libavif opens without decoding."""
+    """See that no box of the picture reaches beyond the end; for the rest, libavif opens without decoding."""
     position = 0
     while position + 8 <= len(data):
-        size = int.from_bytes(data[position : position + 4])
+        size, name = struct.unpack_from(">I4s", data, position)
         if size == 1:  # ISO/IEC 14496-12, 4.2: the size follows in 64 bits
             size = int.from_bytes(data[position + 8 : position + 16])
         if size < 8:  # 0: up to the end of the file
             break
+        if position + size > len(data):
+            return Outline(whole=name not in AVIF_BOXES)
         position += size
-    return Outline(whole=position <= len(data))
+    return Outline()

@@ -168,6 +168,13 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(name: str) -> None:
             look(body[:place])
 
 
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("rest", [b"<script>alert(1)</script>", b"PK\x03\x04" * 9, b"\0" * 4000])
+def test_what_follows_a_picture_changes_nothing(name: str, rest: bytes) -> None:
+    body = GOOD[name]
+    assert look(body + rest) == look(body)
+
+
 def test_a_cut_jpeg_is_refused_where_it_is_decoded_at_a_reduced_scale() -> None:
     for body in (pictures.jpeg(640, 480), pictures.jpeg(640, 480, progressive=True)):
         assert look(body).renditions[-1].side == 320
