@@ -5,7 +5,7 @@ import sys
 from django.http import HttpRequest, HttpResponse
 
 from media_api.exceptions import Forbidden, Internal, Malformed, NotFound, Refusal
-from media_api.problems import log_fault, problem_response, refusal_for
+from media_api.problems import problem_response, refusal_for
 from web.views import error_page
 
 
@@ -30,9 +30,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def fault(request: HttpRequest) -> HttpResponse:
-    """Called while the exception is being handled: a refusal that no view answered, or a fault of ours."""
+    """Called while the exception is being handled, which django_structlog has logged: a refusal that no view answered,
+    or a fault of ours."""
     error = sys.exc_info()[1]
-    refusal = refusal_for(error) if error else Internal()
-    if error:
-        log_fault(refusal, error)
-    return answer(request, refusal)
+    return answer(request, refusal_for(error) if error else Internal())
