@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from . import imaging
+from . import sandbox
 from .exceptions import (
     ChecksumMismatch,
     SizeMismatch,
@@ -64,20 +64,22 @@ def fetch(upload: Upload, file: BinaryIO) -> str:
     return sha256
 
 
-def look(upload: Upload, file: BinaryIO) -> imaging.Facts:
-    """Decode the local copy. A decoder that takes the process with it is tried three times, counted before each."""
+def look(upload: Upload, file: BinaryIO) -> sandbox.Facts:
+    """Decode the local copy. A decoder that crashes is tried three times, counted before each."""
     if upload.attempts >= MAX_ATTEMPTS:
         raise TooComplex("Reading it failed again and again.")
     Upload.objects.filter(id=upload.id).update(attempts=F("attempts") + 1)
-    return imaging.examine(
+    return sandbox.examine(
         file,
-        limits=imaging.Limits(
+        limits=sandbox.Limits(
             max_jpeg_pixels=settings.MAX_JPEG_PIXELS,
             max_pixels=settings.MAX_PIXELS,
             max_frames=settings.MAX_FRAMES,
             max_animation_pixels=settings.MAX_ANIMATION_PIXELS,
             max_scans=settings.MAX_SCANS,
         ),
+        timeout=settings.EXAMINE_TIMEOUT,
+        memory=settings.EXAMINE_MEMORY,
     )
 
 
@@ -95,7 +97,7 @@ def settle_hash(upload: Upload, sha256: str) -> None:
     upload.sha256 = sha256
 
 
-def put_objects(upload: Upload, file: BinaryIO, facts: imaging.Facts) -> None:
+def put_objects(upload: Upload, file: BinaryIO, facts: sandbox.Facts) -> None:
     """Write everything below `images/<id>/`; every attempt writes the same."""
     storage = image_storage()
     file.seek(0)
@@ -110,11 +112,11 @@ def put_objects(upload: Upload, file: BinaryIO, facts: imaging.Facts) -> None:
         raise StorageUnavailable("What was written is not there.")
 
 
-def original_key(upload: Upload, facts: imaging.Facts) -> str:
+def original_key(upload: Upload, facts: sandbox.Facts) -> str:
     return f"{image_prefix(upload.id)}original.{facts.extension}"
 
 
-def image_of(upload: Upload, facts: imaging.Facts) -> Image:
+def image_of(upload: Upload, facts: sandbox.Facts) -> Image:
     """The row that an examined upload becomes. Everything but its labels was computed from the bytes."""
     return Image(
         id=upload.id,
@@ -134,7 +136,7 @@ def image_of(upload: Upload, facts: imaging.Facts) -> Image:
     )
 
 
-def keep(upload: Upload, facts: imaging.Facts) -> None:
+def keep(upload: Upload, facts: sandbox.Facts) -> None:
     """Turn the Upload into its Image. Who comes second finds no staged Upload, and does nothing."""
     with transaction.atomic():
         locked = (

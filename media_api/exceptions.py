@@ -190,6 +190,10 @@ class ForeignBucket(Exception):
         super().__init__(f"The bucket belongs to another installation: {reason}.")
 
 
+class DecoderCrashed(Exception):
+    """A decoder died or talked nonsense in its sandbox. Tried again, but not for ever (`examination.look`)."""
+
+
 class DatabaseUnavailable(Refusal):
     status = 503
     code = "database_unavailable"

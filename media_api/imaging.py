@@ -93,6 +93,19 @@ def examine(file: BinaryIO, *, limits: Limits) -> Facts:
             raise TooComplex from error
 
 
+def warm_up() -> None:
+    """Load all that decoders load when they first need it: in the sandbox they find no file."""
+    for encoding in ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-be", "utf-16-le"):
+        "".encode(encoding)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for kind in KINDS:
+        picture, body = Image.new("RGB", (32, 16)), BytesIO()
+        options = {} if kind is GIF else {"exif": exif, "icc_profile": SRGB.tobytes()}
+        picture.save(body, kind.content_type.removeprefix("image/").upper(), **options)
+        examine(body, limits=Limits(1000, 1000, 1, 1000, 100))
+
+
 def _examine(file: BinaryIO, limits: Limits) -> Facts:
     kind, outline = _recognise(file)
     _refuse_beyond(limits, kind, outline)
@@ -137,6 +150,7 @@ PNG = Kind("image/png", "png", rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", containers.png
 WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, WebPImageFile)
 GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile)
 AVIF = Kind("image/avif", "avif", rb"....ftyp(....){0,30}?avi[fs]", containers.avif, _avif)
+KINDS = (JPEG, PNG, WEBP, GIF, AVIF)
 
 
 def _recognise(file: BinaryIO) -> tuple[Kind, Outline]:
@@ -144,7 +158,7 @@ def _recognise(file: BinaryIO) -> tuple[Kind, Outline]:
     content = file.read()
     if not content:
         raise Empty
-    for kind in (JPEG, PNG, WEBP, GIF, AVIF):
+    for kind in KINDS:
         if re.match(kind.beginning, content, re.DOTALL):
             return kind, kind.outline(content)
     raise NotAnImage

@@ -28,9 +28,12 @@ MAY_IMPORT = {
     "media_api.sides": set(),
     "media_api.presign": set(),
     "media_api.containers": set(),
+    "media_api.seccomp": set(),
     "media_api.queue": set(),
     "media_api.models": set(),
     "media_api.imaging": below("media_api", "containers sides exceptions"),
+    "media_api.cage": below("media_api", "imaging seccomp exceptions"),
+    "media_api.sandbox": below("media_api", "imaging containers sides seccomp exceptions"),
     "media_api.storage": below("media_api", "presign exceptions"),
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
@@ -39,7 +42,7 @@ MAY_IMPORT = {
     "media_api.links": below("media_api", "models storage"),
     "media_api.accounts": below("media_api", "models"),
     "media_api.examination": below(
-        "media_api", "imaging images models storage verdicts exceptions"
+        "media_api", "sandbox images models storage verdicts exceptions"
     ),
     "media_api.sweeps": below("media_api", "uploads models storage epoch"),
     "media_api.tasks": below("media_api", "examination images sweeps models"),
