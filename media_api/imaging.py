@@ -296,5 +296,8 @@ def _webp(picture: Image.Image, *, quality: int) -> bytes:
     """Encode the pixels alone. Method 2 takes half the time of 4 for 5 % more bytes."""
     picture.info.clear()  # Pillow would write a profile from here
     body = BytesIO()
-    picture.save(body, "WEBP", quality=quality, method=2)
+    try:
+        picture.save(body, "WEBP", quality=quality, method=2)
+    except ValueError as error:  # "encoding error 1", libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY
+        raise MemoryError from error
     return body.getvalue()
