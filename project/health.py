@@ -8,6 +8,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Model, Sum
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
+from django.views.decorators.http import require_safe
 from procrastinate.contrib.django.models import ProcrastinateJob
 from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -18,11 +19,13 @@ from media_api.models import Image, PendingDeletion, Upload
 from media_api.storage import EPOCH_KEY, image_storage
 
 
+@require_safe
 def livez(request: HttpRequest) -> HttpResponse:
     """The process answers. No I/O."""
     return JsonResponse({"status": "ok"})
 
 
+@require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """503 when the database or a migration is missing. Without the bucket, lists and metadata still work: 200."""
     try:
@@ -42,6 +45,7 @@ def bucket_state() -> str:
         return "down"
 
 
+@require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus. Open where the service listens on loopback only; otherwise for who knows METRICS_TOKEN."""
     if not settings.METRICS_OPEN:
