@@ -22,6 +22,7 @@ class Password(PasswordChangeView):
 
     template_name = "web/password.html"
     success_url = reverse_lazy("web:account")
+    http_method_names = ["get", "head", "post", "options"]
 
     request: SignedIn
 

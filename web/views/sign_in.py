@@ -16,6 +16,7 @@ from web.forms import SignInForm
 class PasswordSignIn(LoginView):
     template_name = "web/login.html"
     form_class = SignInForm
+    http_method_names = ["get", "head", "post", "options"]
     redirect_authenticated_user = True
 
 
