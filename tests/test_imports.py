@@ -56,7 +56,7 @@ MAY_IMPORT = {
         PAGES,
         PAGES
         | below("media_api", "models uploads images links accounts verdicts storage exceptions")
-        | below("media_api", "sides filters pagination problems"),
+        | below("media_api", "sides filters pagination problems authentication"),
     ),
     "project.apps": set(),
     "project.embedded": set(),
