@@ -31,6 +31,12 @@ from .test_imaging import GOOD, LIMITS
 
 MiB = 1024 * 1024
 TOO_COMPLEX = {"allocates", "spins", "closes_its_answer_and_spins"}
+WITHOUT_A_SYSTEM_CALL = {
+    "writes_without_end",
+    "changes_its_picture",
+    "prints_rubbish",
+    "says_nothing",
+}
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +140,12 @@ def test_a_breakout_ends_within_its_limit(leaky: Sandbox, name: str) -> None:
     look(leaky, pictures.jpeg())
     server = server_of(leaky)
     began = time.monotonic()
-    with pytest.raises(TooComplex if name in TOO_COMPLEX else DecoderCrashed):
+    with pytest.raises(TooComplex if name in TOO_COMPLEX else DecoderCrashed) as end:
         look(leaky, name.encode(), timeout=0.5)
+    if (
+        name not in TOO_COMPLEX | WITHOUT_A_SYSTEM_CALL
+    ):  # the filter ended it, and not a limit or luck
+        assert str(end.value) == f"It ended with {-signal.SIGSYS}."
     assert time.monotonic() - began < 1
     began = time.monotonic()
     assert look(leaky, pictures.jpeg()).width == 64
