@@ -7,7 +7,7 @@ STATIC := $(shell find web/static -type f)
 
 # What `check --deploy` and the type checker read instead of a deployment.
 DEPLOYED := DATABASE_URL=postgres://lint@db/lint S3_ENDPOINT_URL=https://s3.example PUBLIC_URL=https://lint.example \
-	S3_ACCESS_KEY_ID=lint S3_SECRET_ACCESS_KEY=lint S3_UPLOAD_ACCESS_KEY_ID=lint S3_UPLOAD_SECRET_ACCESS_KEY=lint \
+	S3_ACCESS_KEY_ID=lint S3_SECRET_ACCESS_KEY=lint S3_UPLOAD_ACCESS_KEY_ID=lint-upload S3_UPLOAD_SECRET_ACCESS_KEY=lint \
 	SECRET_KEY=lint-$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 
 .PHONY: run test lint bench

@@ -19,12 +19,13 @@ import resource
 import select
 import signal
 import socket
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
-from . import imaging, seccomp
+from . import imaging, landlock, seccomp
 from .exceptions import TooComplex, Verdict
 
 PR_SET_PDEATHSIG = 1
@@ -154,6 +155,8 @@ def keep_only(picture: int, answer: int) -> None:
 
 
 def lock_up(*, memory: int, seconds: int) -> None:
+    if landlock.is_available():  # first: it needs a descriptor more
+        landlock.renounce()
     for what, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, 0),
@@ -184,9 +187,19 @@ def reply(examine: Examine, file: BinaryIO, limits: imaging.Limits) -> list[byte
         return [json.dumps({"verdict": verdict.code}).encode()]
     except MemoryError:
         return [json.dumps({"verdict": TooComplex.code}).encode()]
+    except Exception as fault:
+        return [json.dumps({"fault": f"{fault!r} at {trace(fault)}"}).encode()]
     bodies = [rendition.body for rendition in facts.renditions]
     header = asdict(facts) | {"renditions": list(map(len, bodies))}
     return [json.dumps(header).encode() + b"\n", *bodies]
+
+
+def trace(fault: Exception) -> str:
+    """Where it happened, innermost first. The lines themselves are in files, which are out of reach."""
+    frames = traceback.walk_tb(fault.__traceback__)
+    return " < ".join(
+        f"{frame.f_code.co_qualname}:{line}" for frame, line in reversed(list(frames))
+    )
 
 
 def say(parts: list[bytes]) -> None:

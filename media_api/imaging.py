@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import BinaryIO
 
-from PIL import AvifImagePlugin, ExifTags, Image, ImageCms
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, features
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -91,6 +91,12 @@ def examine(file: BinaryIO, *, limits: Limits) -> Facts:
             return _examine(file, limits)
         except MemoryError as error:
             raise TooComplex from error
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that decode, by the names that Pillow has for them; "" of one that it does not tell."""
+    names = ("pil", "libjpeg_turbo", "zlib", "webp", "avif", "littlecms2")
+    return {name: features.version(name) or "" for name in names}
 
 
 def warm_up() -> None:

@@ -26,7 +26,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import containers, imaging, seccomp
+from . import containers, imaging
 from .exceptions import (
     DecoderCrashed,
     Empty,
@@ -39,10 +39,12 @@ from .exceptions import (
 from .imaging import Facts, Limits, Rendition
 from .sides import fit, rendition_sides
 
-__all__ = ["Facts", "Limits", "Rendition", "Sandbox", "examine", "protection"]
+__all__ = ["Facts", "Limits", "Rendition", "Sandbox", "examine"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_ANSWER = 32 * 1024 * 1024  # four renditions of noise take less than half
+MAX_FAULT = 500  # characters
+PATIENCE = 3  # by the clock a child may take this many times what it may take of a processor
 PLACEHOLDER = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]{16,2000}={0,2}")
 VERDICTS = {
     verdict.code: verdict
@@ -69,28 +71,31 @@ class Sandbox:
         self.server: Server | None = None
 
     def examine(self, file: BinaryIO, *, limits: Limits, timeout: float, memory: int) -> Facts:
-        """`imaging.examine` in a child; `file` must be a real one. Seconds, and bytes of address space.
+        """`imaging.examine` in a child; `file` must be a real one. Seconds of a processor (whole ones),
+        bytes of address space.
 
-        Raises a Verdict on the bytes, TooComplex too when a limit was reached; DecoderCrashed when
-        the child was killed by something else or did not make sense.
+        Raises a Verdict on the bytes, TooComplex too when one of the two was used up; DecoderCrashed
+        when the child was killed by something else, did not make sense, or took PATIENCE times as
+        long by the clock: a picture is not refused because the machine is busy.
         """
-        request = {"limits": asdict(limits), "memory": memory, "seconds": math.ceil(timeout)}
+        seconds = math.ceil(timeout)
+        request = {"limits": asdict(limits), "memory": memory, "seconds": seconds}
         message = json.dumps(request).encode()
         file.flush()
         for _ in range(2):
             with suppress(ServerGone):
-                answer, exit_code = self._ask(message, file, timeout)
+                answer, exit_code = self._ask(message, file, seconds * PATIENCE)
                 return understand(answer, exit_code, limits)
         raise DecoderCrashed("Its server died twice.")
 
-    def _ask(self, message: bytes, file: BinaryIO, timeout: float) -> tuple[bytes, int]:
+    def _ask(self, message: bytes, file: BinaryIO, patience: float) -> tuple[bytes, int]:
         """What the child says, and its exit code as `subprocess` has them."""
         with _pipe() as (answer, answer_end), _pipe() as (exit_code, exit_code_end):
             with _read_only(file) as picture:
                 server = self._send(message, [picture, answer_end.fileno(), exit_code_end.fileno()])
             answer_end.close()
             exit_code_end.close()
-            deadline = time.monotonic() + timeout
+            deadline = time.monotonic() + patience
             said = _read(answer, deadline, at_most=MAX_ANSWER)
             ended = _read(exit_code, deadline, at_most=8)
         if not ended:
@@ -148,14 +153,6 @@ _sandbox = Sandbox()
 examine = _sandbox.examine
 
 
-def protection() -> str:
-    """What holds a child on this machine, for people."""
-    limits = "limits of memory, time and output"
-    if seccomp.is_available():
-        return f"{limits}; no file, network or process beyond its picture (seccomp)"
-    return f"{limits} only: this system has no seccomp filters"
-
-
 # --- descriptors
 
 
@@ -184,7 +181,7 @@ def _read(pipe: FileIO, deadline: float, *, at_most: int) -> bytes:
     while True:
         left = max(0, deadline - time.monotonic())
         if not poll.poll(math.ceil(left * 1000)):
-            raise TooComplex
+            raise DecoderCrashed("It did not end in time.")
         piece = os.read(pipe.fileno(), 1024 * 1024)
         if not piece:
             return bytes(content)
@@ -207,6 +204,8 @@ def understand(answer: bytes, exit_code: int, limits: Limits) -> Facts:
         told = json.loads(header)
         if "verdict" in told:
             raise VERDICTS[told["verdict"]]
+        if "fault" in told:
+            raise DecoderCrashed(str(told["fault"])[:MAX_FAULT])
         return _facts(told, bodies, limits)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DecoderCrashed("It did not make sense.") from error

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,16 @@ def sleeps() -> None:
     time.sleep(60)
 
 
+def waits_for_ever() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def fails() -> None:
+    raise RuntimeError("no verdict")
+
+
 def writes_without_end() -> None:
     for _ in FOREVER:
         cage.say([bytes(1024 * 1024)])
@@ -103,6 +114,8 @@ BREAKOUTS: dict[str, Callable[[], None]] = {
         spins,
         closes_its_answer_and_spins,
         sleeps,
+        waits_for_ever,
+        fails,
         writes_without_end,
         changes_its_picture,
         prints_rubbish,

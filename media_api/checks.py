@@ -1,0 +1,71 @@
+"""What must hold of settings and machine: Django asks before a command runs, `manage.py check` at any time."""
+
+import re
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from . import imaging, landlock, seccomp
+
+# The oldest library of each kind in which no hole is known that a picture could use, and the last one that was mended.
+FLOORS = {
+    "pil": "13.0",  # 2 of the 19 holes of 2026 lie in formats that are taken here
+    "libjpeg_turbo": "3.0",  # CVE-2023-2804
+    "zlib": "1.2.13",  # CVE-2022-37434
+    "webp": "1.3.2",  # CVE-2023-4863
+    "avif": "1.3.0",  # CVE-2025-48174, CVE-2025-48175
+    "littlecms2": "2.10",  # CVE-2018-16435
+}
+
+
+@register
+def identities_differ(**_: Any) -> list[CheckMessage]:
+    """The embedded store has only one identity, and refuses what a stronger one would allow elsewhere."""
+    if settings.EMBEDDED or settings.S3_UPLOAD_ACCESS_KEY_ID != settings.S3_ACCESS_KEY_ID:
+        return []
+    return [
+        Error(
+            "Uploads are signed by the identity that can read all pictures.",
+            hint="On some stores an upload URL then copies other people's pictures. Give S3_UPLOAD_ACCESS_KEY_ID an "
+            "identity that may only put objects under staging/ (minio/upload.json).",
+            id="media_api.E001",
+        )
+    ]
+
+
+@register
+def decoders_are_mended(**_: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"{name} {version or '(unknown version)'} has known holes that a picture can use.",
+            hint=f"Install Pillow as uv.lock has it, or at least {name} {FLOORS[name]}.",
+            id="media_api.E002",
+        )
+        for name, version in imaging.versions().items()
+        if _numbers(version) < _numbers(FLOORS[name])
+    ]
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+NETS = {
+    "media_api.W001": (seccomp, "no seccomp filters", "call the system as the worker can"),
+    "media_api.W002": (landlock, "no Landlock", "open files if it got past the filter"),
+}
+
+
+@register
+def decoders_are_caged(**_: Any) -> list[CheckMessage]:
+    """Warnings: without these nets there are still limits of memory, time and output (`cage`)."""
+    return [
+        Warning(
+            f"This system has {missing}: a decoder that was taken over could {reach}.",
+            hint="Run the worker on Linux, with a kernel and in a container that allow it.",
+            id=identifier,
+        )
+        for identifier, (net, missing, reach) in NETS.items()
+        if not net.is_available()
+    ]
