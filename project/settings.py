@@ -118,6 +118,8 @@ ALLOWED_HOSTS = sorted({_public.hostname or "localhost", "localhost", "127.0.0.1
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _public.scheme == "https" else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
+if SESSION_COOKIE_SECURE:  # then no other host of the domain can set them (RFC 6265bis, 4.1.3.2)
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 SECURE_HSTS_SECONDS = DAY * 365 if _public.scheme == "https" else 0
 # Who ends TLS in front of the app redirects to it, and who owns the domain speaks for its subdomains.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
@@ -158,7 +160,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
+    "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -167,7 +171,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 TEMPLATES = [

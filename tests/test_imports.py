@@ -63,6 +63,7 @@ MAY_IMPORT = {
     "project.apps": set(),
     "project.embedded": set(),
     "project.errors": below("media_api", "exceptions problems") | below("web", "views"),
+    "project.headers": set(),
     "project.health": below("media_api", "uploads storage models exceptions"),
     "project.logging": set(),
     "project.management": below("project", "embedded"),

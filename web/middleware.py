@@ -35,7 +35,6 @@ class PagesMiddleware:
             allowed = response.headers.get("Allow", "")
             response = error_page(request, MethodNotAllowed())
             response["Allow"] = allowed
-        response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
 
     def process_view(

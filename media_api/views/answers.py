@@ -73,7 +73,6 @@ def etag(image: Image) -> str:
 def answer_image(image: Image, *, status: int = 200) -> Response:
     response = Response(ImageDetailSerializer(image).data, status=status)
     response["ETag"] = etag(image)
-    response["Cache-Control"] = "private, no-cache"
     if status == 201:
         response["Location"] = f"{settings.PUBLIC_URL}/api/v1/images/{image.id}"
     return response
