@@ -1,11 +1,14 @@
-"""What an owner has here."""
+"""What an owner has here, and where somebody is signed in as that owner."""
 
 from dataclasses import dataclass
 
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db.models import Count, Q, Sum
+from django.db.models.functions import Now
 
-from .models import Image, Upload
+from .models import Image, SignInLink, Upload
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,16 @@ def account_of(owner: User) -> Account:
         uploads=coming["count"],
         trash=kept["trash"],
     )
+
+
+def sign_out(owner: User, *, but: str | None) -> None:
+    """End the owner's sessions, all `but` the one with this key, and the sign-in links that wait to be used.
+
+    A session's owner stands inside of it, so all that are alive are read. API keys are revoked one by one.
+    """
+    SignInLink.objects.filter(owner=owner).delete()
+    for session in (
+        Session.objects.filter(expire_date__gt=Now()).exclude(session_key=but).iterator()
+    ):
+        if session.get_decoded().get(SESSION_KEY) == str(owner.pk):
+            session.delete()

@@ -60,7 +60,7 @@ class PendingDeletionAdmin(LookOnly):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(LookOnly):
-    list_display = ["prefix", "owner", "name", "scopes", "created_at", "last_used_at"]
+    list_display = ["prefix", "owner", "name", "scopes", "created_at", "expires_at", "last_used_at"]
     list_filter = ["created_at"]
     list_select_related = ["owner"]
     search_fields = ["prefix", "name", "owner__username"]

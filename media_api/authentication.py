@@ -37,14 +37,12 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def find(text: str) -> ApiKey | None:
-    """The key with this text, if its owner may still sign in."""
+    """The key with this text, if it and its owner may still come in."""
     brand, _, rest = text.partition("_")
     prefix, _, secret = rest.partition("_")
     if brand != "sbx" or not prefix.isalnum() or not secret:
         return None
-    key = (
-        ApiKey.objects.select_related("owner").filter(prefix=prefix, owner__is_active=True).first()
-    )
+    key = ApiKey.objects.alive().select_related("owner").filter(prefix=prefix).first()
     return key if key and key.matches(secret) else None
 
 

@@ -4,9 +4,9 @@ import django_filters
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
-from .models import Image, ImageQuerySet, Upload, clean_tag
+from .models import KEPT_TYPES, Image, ImageQuerySet, Upload, clean_tag
 
-CONTENT_TYPES = ["jpeg", "png", "webp", "gif", "avif"]
+CONTENT_TYPES = [kept.removeprefix("image/") for kept in KEPT_TYPES]
 
 
 class ImageFilter(django_filters.FilterSet):

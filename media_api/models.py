@@ -24,9 +24,11 @@ from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import connection, models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 NAME_LENGTH = 255
 CONTENT_TYPE_LENGTH = 100
+KEPT_TYPES = ["image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"]
 CONTENT_TYPE = r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838, 4.2
 TAG_LENGTH = 64
 MAX_TAGS = 32
@@ -253,6 +255,10 @@ class Image(Labelled):
             models.CheckConstraint(
                 condition=Q(sha256__regex=r"^[0-9a-f]{64}$"), name="image_has_sha256"
             ),
+            # Links show an image as this type, so none may be a type that a browser would run.
+            models.CheckConstraint(
+                condition=Q(content_type__in=KEPT_TYPES), name="image_is_of_a_kept_type"
+            ),
         ]
 
     def rendition_key(self, side: int) -> str:
@@ -307,11 +313,27 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def of(self, owner: User) -> Self:
         return self.filter(owner=owner)
 
-    def mint(self, owner: User, *, scopes: Iterable[str], name: str = "") -> tuple["ApiKey", str]:
+    def alive(self) -> Self:
+        """Those that still let somebody in."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), owner__is_active=True)
+
+    def mint(
+        self,
+        owner: User,
+        *,
+        scopes: Iterable[str],
+        name: str = "",
+        expires_at: datetime | None = None,
+    ) -> tuple["ApiKey", str]:
         """A new key and the text that its owner must keep: it cannot be shown again."""
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         key = self.create(
-            owner=owner, name=name, scopes=sorted(set(scopes)), prefix=prefix, digest=digest(secret)
+            owner=owner,
+            name=name,
+            scopes=sorted(set(scopes)),
+            prefix=prefix,
+            digest=digest(secret),
+            expires_at=expires_at,
         )
         return key, f"sbx_{prefix}_{secret}"
 
@@ -331,6 +353,7 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64)
     scopes = ArrayField(models.CharField(max_length=5, choices=Scope))
     created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Never, if empty.")
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
@@ -349,6 +372,17 @@ class ApiKey(models.Model):
 
     def matches(self, secret: str) -> bool:
         return secrets.compare_digest(self.digest, digest(secret))
+
+    def covers(self, other: "ApiKey") -> bool:
+        """Whether it may do all that the other may, for as long: it then may make or revoke it."""
+        lasts = self.expires_at is None or (
+            other.expires_at is not None and other.expires_at <= self.expires_at
+        )
+        return lasts and {*other.scopes} <= {*self.scopes}
+
+    @property
+    def is_over(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
 class SignInLinkQuerySet(models.QuerySet["SignInLink"]):

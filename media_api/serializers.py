@@ -2,9 +2,11 @@
 
 import uuid
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -286,8 +288,13 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
 
     class Meta:
         model = ApiKey
-        fields = ["id", "name", "prefix", "scopes", "created_at", "last_used_at"]
+        fields = ["id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at"]
         read_only_fields = ["id", "prefix", "created_at", "last_used_at"]
+
+    def validate_expires_at(self, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment <= timezone.now():
+            raise serializers.ValidationError("It lies in the past.")
+        return moment
 
 
 class NewApiKeySerializer(ApiKeySerializer):

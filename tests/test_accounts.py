@@ -114,6 +114,7 @@ def test_a_key_is_made_used_and_revoked(alice: User) -> None:
     assert made.status_code == 201
     key = made.json()
     assert (key["name"], key["scopes"], key["last_used_at"]) == ("camera", ["read"], None)
+    assert key["expires_at"] is None
     assert key["key"].startswith(f"sbx_{key['prefix']}_")
 
     reader = bearer(f"Bearer {key['key']}")
@@ -160,6 +161,8 @@ def test_use_is_noted_once_a_minute(alice: User) -> None:
         ({"scopes": "read"}, "/scopes"),
         ({"scopes": ["read"], "name": "x" * 101}, "/name"),
         ({"scopes": ["read"], "name": "\0"}, "/name"),
+        ({"scopes": ["read"], "expires_at": "2026-01-01T00:00:00Z"}, "/expires_at"),
+        ({"scopes": ["read"], "expires_at": "tomorrow"}, "/expires_at"),
     ],
 )
 def test_keys_that_are_not_allowed(alice: User, wanted: dict[str, Any], pointer: str) -> None:
@@ -174,6 +177,40 @@ def test_a_key_cannot_make_a_stronger_key(alice: User) -> None:
         answer = writer.post(f"{API}/keys", {"scopes": scopes}, format="json")
         assert refusal(answer) == (403, "forbidden")
     assert writer.post(f"{API}/keys", {"scopes": ["write"]}, format="json").status_code == 201
+
+
+def test_a_key_revokes_no_stronger_key(alice: User) -> None:
+    writer = client_of(alice, "write")
+    strong, _ = ApiKey.objects.mint(alice, scopes=["read", "write"])
+    assert refusal(writer.delete(f"{API}/keys/{strong.id}")) == (403, "forbidden")
+    weak, _ = ApiKey.objects.mint(alice, scopes=["write"])
+    assert writer.delete(f"{API}/keys/{weak.id}").status_code == 204
+
+
+def test_a_key_works_until_its_end(alice: User) -> None:
+    end = database_now() + timedelta(hours=1)
+    made = client_of(alice).post(
+        f"{API}/keys", {"scopes": ["read"], "expires_at": end.isoformat()}, format="json"
+    )
+    guest = bearer(f"Bearer {made.json()['key']}")
+    assert guest.get(f"{API}/account").status_code == 200
+    ApiKey.objects.filter(id=made.json()["id"]).update(expires_at=database_now())
+    assert refusal(guest.get(f"{API}/account")) == (401, "unauthenticated")
+
+
+def test_a_key_makes_none_that_lives_longer(alice: User) -> None:
+    end = database_now() + timedelta(hours=1)
+    _, text = ApiKey.objects.mint(alice, scopes=["write"], expires_at=end)
+    guest = bearer(f"Bearer {text}")
+
+    def make(**wanted: object) -> Any:
+        return guest.post(f"{API}/keys", {"scopes": ["write"], **wanted}, format="json")
+
+    assert make(expires_at=None).status_code == 403
+    assert make(expires_at=(end + timedelta(seconds=1)).isoformat()).status_code == 403
+    assert make(expires_at=(end - timedelta(seconds=1)).isoformat()).status_code == 201
+    assert make().status_code == 201  # and ends when the key that made it does
+    assert ApiKey.objects.filter(expires_at=end).count() == 2
 
 
 def test_a_session_may_make_any_key(alice: User) -> None:
@@ -197,6 +234,28 @@ def test_the_command_prints_a_key_alone(alice: User) -> None:
     (line,) = output.getvalue().splitlines()
     assert bearer(f"Bearer {line}").get(f"{API}/account").status_code == 200
     assert ApiKey.objects.get().name == "camera"
+
+
+def test_the_command_makes_a_key_that_ends(alice: User) -> None:
+    call_command("apikey", "create", "alice", "--scope", "read", "--days", "30", stdout=StringIO())
+    end = ApiKey.objects.get().expires_at
+    assert end is not None
+    assert timedelta(days=29) < end - database_now() <= timedelta(days=30)
+    for days in "0", "-1", "999999999999":
+        with pytest.raises(CommandError, match="--days"):
+            call_command("apikey", "create", "alice", "--scope", "read", "--days", days)
+
+
+def test_the_command_lists_and_revokes_keys(alice: User) -> None:
+    key, text = ApiKey.objects.mint(alice, scopes=["read"], name="camera")
+    output = StringIO()
+    call_command("apikey", "list", "alice", stdout=output)
+    (line,) = output.getvalue().splitlines()
+    assert line.split() == [key.prefix, "read", "ends", "never", "used", "never", "camera"]
+    call_command("apikey", "revoke", key.prefix)
+    assert bearer(f"Bearer {text}").get(f"{API}/account").status_code == 401
+    with pytest.raises(CommandError, match="no key"):
+        call_command("apikey", "revoke", key.prefix)
 
 
 def test_the_command_knows_only_accounts_that_exist() -> None:

@@ -532,6 +532,30 @@ def test_the_password_is_changed(pages: Client, alice: User) -> None:
     assert Client().login(username="alice", password="looking-glass-9")
 
 
+def test_a_new_password_signs_other_devices_out(pages: Client, alice: User) -> None:
+    other = Client()
+    other.force_login(alice)
+    link = SignInLink.objects.mint(alice)
+    new = {"new_password1": "looking-glass-9", "new_password2": "looking-glass-9"}
+    pages.post("/account/password/", {**new, "old_password": "wonderland-7"})
+    assert pages.get("/").status_code == 200
+    assert other.get("/").status_code == 302
+    assert not SignInLink.objects.alive(link).exists()
+
+
+def test_other_devices_are_signed_out(pages: Client, stranger: Client, alice: User) -> None:
+    others = [Client(), Client()]
+    for other in others:
+        other.force_login(alice)
+    link = SignInLink.objects.mint(alice)
+    said = pages.post("/account/sign-out-others/", follow=True)
+    assert "Every other device was signed out." in text(said)
+    assert {other.get("/").status_code for other in others} == {302}
+    assert pages.get("/").status_code == 200
+    assert stranger.get("/").status_code == 200
+    assert not SignInLink.objects.alive(link).exists()
+
+
 def test_who_came_by_link_sets_a_first_password(pages: Client, alice: User) -> None:
     alice.set_unusable_password()
     alice.save()

@@ -89,6 +89,7 @@ keys/                                      POST    session  200
 keys/<int:key_id>/revoke/                  GET     session  200
 keys/<int:key_id>/revoke/                  POST    session  302
 account/                                   GET     session  200
+account/sign-out-others/                   POST    session  302
 account/password/                          GET     session  200
 account/password/                          POST    session  302
 login/                                     GET     anyone   302  200
@@ -179,7 +180,7 @@ def belongings(owner: User, storage: ImageStorage) -> Belongings:
         content_type="image/jpeg",
         expires_at=database_now().replace(year=2100),
     )
-    key, _ = ApiKey.objects.mint(owner, scopes=["read"], name="spare")
+    key, _ = ApiKey.objects.mint(owner, scopes=["write"], name="spare")
     found = Belongings(owner, kept(owner), kept(owner, is_trashed=True), upload, key)
     for path in (found.image.path, found.trashed.path, upload.key):
         storage.keep(path, body, content_type="image/jpeg", caching="no-cache")
@@ -290,9 +291,13 @@ class World:
         yield Actor("stranger, session", mallory)
         yield Actor("stranger, read and write key", mallory, *minted(mallory, "read", "write"))
         yield Actor("staff, session", root)
+        yield Actor("staff, read and write key", root, *minted(root, "read", "write"))
         revoked, _ = minted(alice, "read", "write")
         ApiKey.objects.filter(prefix=revoked.split("_")[1]).delete()
         yield Actor("revoked key", key=revoked)
+        expired, _ = minted(alice, "read", "write")
+        ApiKey.objects.filter(prefix=expired.split("_")[1]).update(expires_at=database_now())
+        yield Actor("expired key", key=expired)
         yield Actor("malformed key", key="sbx_" + revoked[-8:])
         yield Actor("right prefix, wrong secret", key=minted(alice, "read", "write")[0][:-1] + "!")
         leaver = User.objects.create_user("leaver", password=PASSWORD)
@@ -575,7 +580,8 @@ def look_at_others(world: World, actor: Actor, case: str) -> None:
     assert world.others(actor.owner, after) == world.others(actor.owner, world.before), case
     if after != world.before:
         world.begin_again()
-    actor.arrive()
+    for each in world.actors:  # since this one may have signed them out
+        each.arrive()
 
 
 def is_let_in(actor: Actor, route: str) -> bool:
@@ -663,9 +669,11 @@ def test_of_an_upload_only_the_announcement_is_believed(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", [f"{API}/keys", "/keys/"])
-def test_of_a_key_only_name_and_scopes_are_set(world: World, path: str) -> None:
+def test_of_a_key_only_name_scopes_and_end_are_set(world: World, path: str) -> None:
     alice, mallory, _ = world.owners
-    fields = foreign_fields(ApiKey, allowed=("name", "scopes")) | {"owner": mallory.id}
+    fields = foreign_fields(ApiKey, allowed=("name", "scopes", "expires_at")) | {
+        "owner": mallory.id
+    }
     form = {**fields, "name": "mine", "scopes": ["read"]}
     session = world.actors[1].client
     if path.startswith(API):

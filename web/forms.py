@@ -1,7 +1,9 @@
 import unicodedata
+from datetime import timedelta
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
+from django.utils import timezone
 
 from media_api.models import MAX_TAGS, NAME_LENGTH, TAG_LENGTH, ApiKey, clean_name
 
@@ -55,6 +57,19 @@ class KeyForm(forms.Form):
         initial=[ApiKey.Scope.READ.value],
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": "Choose at least one thing that the key may do."},
+    )
+
+    expires_at = forms.TypedChoiceField(
+        label="It works",
+        choices=[
+            ("", "Until it is revoked"),
+            ("30", "30 days"),
+            ("90", "90 days"),
+            ("365", "A year"),
+        ],
+        required=False,
+        coerce=lambda days: timezone.now() + timedelta(days=int(days)),
+        empty_value=None,
     )
 
 

@@ -19,6 +19,7 @@ urlpatterns = [
     path("keys/", keys.keys_page, name="keys"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="revoke"),
     path("account/", account.account_page, name="account"),
+    path("account/sign-out-others/", account.sign_out_others, name="sign-out-others"),
     path("account/password/", account.Password.as_view(), name="password"),
     path("login/", sign_in.PasswordSignIn.as_view(), name="login"),
     path("login/<str:token>/", sign_in.LinkSignIn.as_view(), name="sign-in-link"),

@@ -41,8 +41,9 @@ class KeysView(ListAPIView[ApiKey]):
     )
     def post(self, request: Request) -> Response:
         wanted = validated(ApiKeySerializer(data=request.data)).validated_data
-        if isinstance(request.auth, ApiKey) and not {*wanted["scopes"]} <= {*request.auth.scopes}:
-            raise PermissionDenied
+        if isinstance(request.auth, ApiKey):
+            wanted.setdefault("expires_at", request.auth.expires_at)
+        require_strength(request, ApiKey(**wanted))
         key, text = ApiKey.objects.mint(caller(request), **wanted)
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
 
@@ -50,7 +51,15 @@ class KeysView(ListAPIView[ApiKey]):
 class KeyView(APIView):
     @extend_schema(summary="Revoke a key", responses={204: None})
     def delete(self, request: Request, key_id: int) -> Response:
-        deleted, _ = ApiKey.objects.of(caller(request)).filter(id=key_id).delete()
-        if not deleted:
+        key = ApiKey.objects.of(caller(request)).filter(id=key_id).first()
+        if key is None:
             raise NotFound
+        require_strength(request, key)
+        key.delete()
         return Response(status=204)
+
+
+def require_strength(request: Request, key: ApiKey) -> None:
+    """A key makes and revokes no stronger one, and none that lives longer. A session may do all."""
+    if isinstance(request.auth, ApiKey) and not request.auth.covers(key):
+        raise PermissionDenied

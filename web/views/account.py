@@ -4,11 +4,11 @@ from django.contrib import messages
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
 from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from media_api.accounts import account_of
+from media_api.accounts import account_of, sign_out
 from web.requests import SignedIn
 
 
@@ -31,5 +31,14 @@ class Password(PasswordChangeView):
         return PasswordChangeForm if has_one else SetPasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
+        answer = super().form_valid(form)
+        sign_out(self.request.user, but=self.request.session.session_key)
         messages.success(self.request, "The new password is set. Other devices were signed out.")
-        return super().form_valid(form)
+        return answer
+
+
+@require_POST
+def sign_out_others(request: SignedIn) -> HttpResponse:
+    sign_out(request.user, but=request.session.session_key)
+    messages.success(request, "Every other device was signed out.")
+    return redirect("web:account")
