@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -27,7 +28,8 @@ from media_api.storage import EPOCH_KEY, ImageStorage, image_storage
 from media_api.uploads import Announcement, receive
 from project.embedded.addresses import free_port, url
 from tests import pictures
-from tests.services import HOST, Store
+from tests.listening import listening
+from tests.services import FOLDER, HOST, Store
 
 Work = Callable[[], None]
 
@@ -37,6 +39,18 @@ def _quick_passwords() -> Iterator[None]:
     """Passwords are hashed slowly on purpose; here nobody tries to guess them."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def written(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """The log of the whole run. `test_secrecy` reads it, so it comes last."""
+    log = pytestconfig.stash[FOLDER] / "service.log"
+    with listening(log):
+        yield log
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name == "test_secrecy.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

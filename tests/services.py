@@ -41,14 +41,14 @@ class Store:
     bucket_name: str = BUCKET_NAME
 
 
-_folder = pytest.StashKey[Path]()
+FOLDER = pytest.StashKey[Path]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="shoebox-"))
     early_config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
-    early_config.stash[_folder] = folder
+    early_config.stash[FOLDER] = folder
     pages_port = free_port(HOST)
     pages = url("localhost", pages_port)
     credentials = _credentials()
@@ -139,7 +139,7 @@ def rclone() -> Store:
 @pytest.fixture(scope="session")
 def minio(pytestconfig: pytest.Config) -> Iterator[Store]:
     """MinIO with the identities and policies of the compose file."""
-    folder, port = pytestconfig.stash[_folder], free_port(HOST)
+    folder, port = pytestconfig.stash[FOLDER], free_port(HOST)
     root_user, root_password = _credentials()
     server = Child(
         "MinIO",
