@@ -68,6 +68,7 @@ class KeyForm(forms.Form):
             ("365", "A year"),
         ],
         required=False,
+        widget=forms.RadioSelect,
         coerce=lambda days: timezone.now() + timedelta(days=int(days)),
         empty_value=None,
     )
