@@ -32,9 +32,9 @@ PAUSE = 1.0  # seconds before a child that ended is started again
 class Web(Child):
     """Ready when /readyz is: the workers have loaded the app, and the database has its tables."""
 
-    def __init__(self, host: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, host: str, public_url: str, environment: Mapping[str, str]) -> None:
         self.address = reachable(host), settings.PORT
-        self.public_name = urlsplit(environment["PUBLIC_URL"]).netloc
+        self.public_name = urlsplit(public_url).netloc
         options = {
             "--interface": "wsgi",
             "--working-dir": settings.BASE_DIR,
@@ -85,10 +85,10 @@ class Command(BaseCommand):
         try:
             with embedded.lock(settings.DATA):
                 _refuse_busy(host, settings.PORT)
-                environment = os.environ | embedded.configure(
+                chosen = embedded.configure(
                     settings.DATA, host=host, port=settings.PORT, public_host=public_host
                 )
-                self._serve(host, environment | {"DATA": str(settings.DATA)})
+                self._serve(host, chosen)
         except AlreadyRunning:
             raise CommandError(f"Shoebox is already running in {settings.DATA}.") from None
         except NotStarted as error:
@@ -96,10 +96,11 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self._say("Shoebox has stopped.")
 
-    def _serve(self, host: str, environment: dict[str, str]) -> None:
-        postgres, bucket = _services(host, environment)
+    def _serve(self, host: str, chosen: Mapping[str, str]) -> None:
+        postgres, bucket = _services(host, chosen)
+        environment = _for_children(chosen)
         worker = Worker(environment)
-        web = Web(host, environment)
+        web = Web(host, chosen["PUBLIC_URL"], environment)
         children = [postgres, bucket, worker, web]
         try:
             postgres.start()
@@ -108,7 +109,7 @@ class Command(BaseCommand):
             link = _prepare(environment)
             web.wait_until(web.is_ready, seconds=120)
             worker.start()
-            self._announce(environment, link)
+            self._announce(chosen, link)
             self._watch(children)
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -116,9 +117,9 @@ class Command(BaseCommand):
             for child in reversed(children):
                 child.stop()
 
-    def _announce(self, environment: Mapping[str, str], link: str) -> None:
-        self._say(f"Shoebox is ready at {environment['PUBLIC_URL']}/")
-        self._say(f"Pictures come from {environment['S3_PUBLIC_ENDPOINT_URL']}/")
+    def _announce(self, chosen: Mapping[str, str], link: str) -> None:
+        self._say(f"Shoebox is ready at {chosen['PUBLIC_URL']}/")
+        self._say(f"Pictures come from {chosen['S3_PUBLIC_ENDPOINT_URL']}/")
         self._say(f"Sign in, once and within 15 minutes: {link}")
         self._say("Ctrl-C stops it.")
 
@@ -163,18 +164,24 @@ def _refuse_busy(host: str, port: int) -> None:
         raise CommandError(f"Port {port} of {host} cannot be used: {reason}. Choose another PORT.")
 
 
-def _services(host: str, environment: Mapping[str, str]) -> tuple[Postgres, Bucket]:
+def _for_children(chosen: Mapping[str, str]) -> dict[str, str]:
+    """They find the services through DATA, as every command does, and so know that these are embedded."""
+    ours = {name: value for name, value in os.environ.items() if name not in chosen}
+    return ours | {"DATA": str(settings.DATA)}
+
+
+def _services(host: str, chosen: Mapping[str, str]) -> tuple[Postgres, Bucket]:
     log = settings.DATA / "log"
-    query = parse_qs(urlsplit(environment["DATABASE_URL"]).query)
+    query = parse_qs(urlsplit(chosen["DATABASE_URL"]).query)
     postgres = Postgres(
         settings.DATA / "postgres", sockets=Path(query["host"][0]), log=log / "postgres.log"
     )
     bucket = Bucket(
         settings.DATA / "bucket",
         host=host,
-        port=urlsplit(environment["S3_ENDPOINT_URL"]).port or 80,
-        credentials=(environment["S3_ACCESS_KEY_ID"], environment["S3_SECRET_ACCESS_KEY"]),
-        origin=environment["PUBLIC_URL"],
+        port=urlsplit(chosen["S3_ENDPOINT_URL"]).port or 80,
+        credentials=(chosen["S3_ACCESS_KEY_ID"], chosen["S3_SECRET_ACCESS_KEY"]),
+        origin=chosen["PUBLIC_URL"],
         log=log / "bucket.log",
     )
     return postgres, bucket
