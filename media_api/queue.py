@@ -3,13 +3,25 @@
 import uuid
 from collections.abc import Iterable
 
+import psycopg
 import structlog
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import ConnectorException
+
+from .exceptions import DatabaseUnavailable
 
 
 def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID]) -> None:
-    """Add a job for each id, by the name of the task. The request's id follows into the jobs' log lines."""
+    """Add a job for each id, by the name of the task. The request's id follows into the jobs' log lines.
+
+    Raises DatabaseUnavailable.
+    """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-    app.configure_task(task, allow_unknown=False).batch_defer(
-        *({argument: str(id), "request_id": request_id} for id in ids)
-    )
+    try:
+        app.configure_task(task, allow_unknown=False).batch_defer(
+            *({argument: str(id), "request_id": request_id} for id in ids)
+        )
+    except ConnectorException as error:
+        if isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
+            raise DatabaseUnavailable from error
+        raise

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "media_api.containers": set(),
     "media_api.seccomp": set(),
     "media_api.landlock": set(),
-    "media_api.queue": set(),
+    "media_api.queue": below("media_api", "exceptions"),
     "media_api.models": set(),
     "media_api.imaging": below("media_api", "containers sides exceptions"),
     "media_api.cage": below("media_api", "imaging landlock seccomp exceptions"),

@@ -1,6 +1,7 @@
 """The queue: what runs by the clock, what a dead worker leaves to the others, how long a job waits for its turn."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,13 +9,15 @@ from typing import Any, cast
 import httpx2
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.jobs import Job
 from rest_framework.test import APIClient
 
+from media_api.exceptions import DatabaseUnavailable
 from media_api.models import Image, PendingDeletion, Upload, database_now, uuid7
+from media_api.queue import enqueue
 from media_api.storage import ImageStorage
 from media_api.tasks import UntilDone
 from tests import pictures
@@ -46,6 +49,28 @@ def test_the_clock_runs_what_removes(
     assert not Image.objects.exists()
     assert objects(storage) == []
     assert not PendingDeletion.objects.filter(removed_at=None).exists()
+
+
+def test_a_connection_that_is_lost_while_a_job_is_added_is_no_fault_of_ours() -> None:
+    def lose_it_and_add() -> None:
+        with transaction.atomic():
+            pid = connection.connection.info.backend_pid
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(terminate, pid).result()
+            enqueue("examine", "upload_id", [uuid7()])
+
+    with pytest.raises(DatabaseUnavailable):
+        lose_it_and_add()
+    connection.close()
+    assert not ProcrastinateJob.objects.exists()
+
+
+def terminate(pid: int) -> None:
+    """Called in a thread, which has a connection of its own."""
+    try:
+        sql(f"SELECT pg_terminate_backend({pid}, 1000)")
+    finally:
+        connection.close()
 
 
 def test_the_clock_knows_when() -> None:
