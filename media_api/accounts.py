@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from .models import Image, SignInLink, Upload
+from .quotas import used_and_quota
 
 
 @dataclass(frozen=True)
 class Account:
-    """Sizes are in bytes. `used` is what originals take, trash included, and uploads under way."""
+    """`used` is the bytes of originals, trash included, and of uploads under way; `quota` those that may be used."""
 
     name: str
     used: int
@@ -22,23 +23,25 @@ class Account:
     uploads: int
     trash: int
 
+    @property
+    def left(self) -> int | None:
+        """Bytes that may still come; None is no limit. The quota may be less than what is used."""
+        return None if self.quota is None else max(0, self.quota - self.used)
+
 
 def account_of(owner: User) -> Account:
-    """Counted now, in two queries."""
+    """Counted now, but for `used`, which stands in a row."""
+    used, quota = used_and_quota(owner)
     kept = Image.objects.of(owner).aggregate(
-        size=Sum("size", default=0),
         images=Count("id", filter=Q(trashed_at=None)),
         trash=Count("id", filter=~Q(trashed_at=None)),
     )
-    coming = (
-        Upload.objects.of(owner).living().aggregate(size=Sum("size", default=0), count=Count("id"))
-    )
     return Account(
         name=owner.get_username(),
-        used=kept["size"] + coming["size"],
-        quota=None,
+        used=used,
+        quota=quota,
         images=kept["images"],
-        uploads=coming["count"],
+        uploads=Upload.objects.of(owner).living().count(),
         trash=kept["trash"],
     )
 

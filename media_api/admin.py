@@ -1,11 +1,13 @@
 """For staff: look, search, delete. No list asks the bucket; a deleted row's objects follow by the triggers."""
 
 from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.db.models import Model
 from django.http import HttpRequest
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from .models import ApiKey, Image, PendingDeletion, SignInLink, Upload
+from .models import ApiKey, Image, PendingDeletion, Quota, SignInLink, Upload, Usage
 
 
 class LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -75,6 +77,31 @@ class SignInLinkAdmin(LookOnly):
     exclude = ["digest"]
 
 
+class UsageInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Counted by triggers."""
+
+    model = Usage
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class QuotaInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Deleted, the account has OWNER_QUOTA again."""
+
+    model = Quota
+
+
+class OwnerAdmin(UserAdmin):  # type: ignore[type-arg]
+    inlines = [UsageInline, QuotaInline]
+
+
+admin.site.unregister(User)
+admin.site.register(User, OwnerAdmin)
 admin.site.site_header = admin.site.site_title = "Shoebox"
 if admin.site.is_registered(ProcrastinateJob):
     admin.site.unregister(ProcrastinateJob)  # its list has 497 inline styles, which our CSP forbids

@@ -137,6 +137,12 @@ class Forbidden(Refusal):
     sentence = "This key or session may not do that."
 
 
+class QuotaExceeded(Refusal):
+    status = 403
+    code = "quota_exceeded"
+    sentence = "There is no room for it in this account's quota. The trash counts too: delete for good to make room."
+
+
 class NotFound(Refusal):
     status = 404
     code = "not_found"

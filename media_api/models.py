@@ -1,8 +1,9 @@
 """What is known about pictures, and who may ask.
 
 An Upload is announced, short-lived and full of claims. An Image is examined: every column was computed from its bytes.
-A PendingDeletion is an id whose objects are still to be removed; triggers in the migrations write it in the very
-statement that ends an Upload or deletes an Image, so that psql, the admin and a cascade leave nothing behind.
+A PendingDeletion is an id whose objects are still to be removed, a Usage the bytes of one owner; triggers in the
+migrations write them in the very statement that begins or ends an Upload or an Image, so that psql, the admin and a
+cascade leave nothing behind and nothing uncounted.
 """
 
 import hashlib
@@ -289,6 +290,46 @@ class PendingDeletion(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Usage(models.Model):
+    """What an owner's images and living uploads take, trash included. Written by triggers only (migration 0004).
+
+    Who changes the sum holds the row until the end of the transaction, and locks no other upload or image after that.
+    """
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="usage"
+    )
+    used = models.BigIntegerField(help_text="Bytes.")
+
+    class Meta:
+        verbose_name_plural = "usage"
+        constraints = [
+            models.CheckConstraint(condition=Q(used__gte=0), name="usage_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.used:,} bytes"
+
+
+class Quota(models.Model):
+    """What one owner may use, instead of OWNER_QUOTA. Beside Usage and not in it: who writes this never writes that."""
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="quota"
+    )
+    size = models.BigIntegerField(
+        help_text="Bytes, instead of OWNER_QUOTA. 0: nothing may be uploaded."
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(size__gte=0), name="quota_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.size:,} bytes"
 
 
 class Installation(models.Model):

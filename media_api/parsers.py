@@ -17,8 +17,11 @@ FORM_OVERHEAD = 64 * 1024
 CHUNK = 256 * 1024
 
 
-def require_length(request: Request) -> None:
-    """Refuse by Content-Length, before a byte of the body is read. Raises LengthRequired, Empty, TooLarge."""
+def require_length(request: Request) -> int:
+    """Refuse by Content-Length, before a byte of the body is read. Raises LengthRequired, Empty, TooLarge.
+
+    Returns how many bytes the file has at least.
+    """
     length = request.META.get("CONTENT_LENGTH") or ""
     if not (length.isascii() and length.isdigit()):
         raise LengthRequired
@@ -26,6 +29,7 @@ def require_length(request: Request) -> None:
         raise Empty
     if int(length) > settings.MAX_UPLOAD_SIZE + FORM_OVERHEAD:
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
+    return max(1, int(length) - FORM_OVERHEAD)
 
 
 class DiskUploadHandler(TemporaryFileUploadHandler):

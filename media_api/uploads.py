@@ -33,6 +33,7 @@ from .exceptions import (
 from .models import Image, Upload, clean_content_type, clean_name, database_now
 from .presign import LONGEST
 from .queue import enqueue
+from .quotas import require_room
 from .storage import Part, image_storage
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class Announcement:
 def announce(owner: User, announcement: Announcement, *, in_parts: bool = True) -> Upload:
     """Write the row of an upload; above PART_THRESHOLD bytes it is to be sent in parts, if it may.
 
-    Raises Empty and TooLarge.
+    Raises Empty, TooLarge and QuotaExceeded.
     """
     if announcement.size <= 0:
         raise Empty
@@ -60,7 +61,7 @@ def announce(owner: User, announcement: Announcement, *, in_parts: bool = True) 
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
     in_parts = in_parts and announcement.size > settings.PART_THRESHOLD
     lifetime = settings.PARTS_LIFETIME if in_parts else settings.UPLOAD_LIFETIME
-    upload = Upload.objects.create(
+    upload = Upload(
         owner=owner,
         name=clean_name(announcement.name),
         tags=list(announcement.tags),
@@ -70,6 +71,9 @@ def announce(owner: User, announcement: Announcement, *, in_parts: bool = True) 
         part_size=settings.PART_SIZE if in_parts else 0,
         expires_at=database_now() + timedelta(seconds=lifetime),
     )
+    with transaction.atomic():
+        upload.save(force_insert=True)  # counted, and nobody else of this owner until the end
+        require_room(owner)
     log.info("upload_announced", upload_id=str(upload.id), size=upload.size)
     if in_parts:
         with withdrawn_on_failure(upload):

@@ -103,6 +103,7 @@ PARTS_LIFETIME = env.int("PARTS_LIFETIME", default=DAY)
 REFUSAL_LIFETIME = env.int("REFUSAL_LIFETIME", default=DAY)
 LINK_WINDOW = env.int("LINK_WINDOW", default=HOUR)
 TRASH_LIFETIME = env.int("TRASH_LIFETIME", default=30 * DAY)
+OWNER_QUOTA: int | None = env.int("OWNER_QUOTA", default=None)
 
 # --- what is said -------------------------------------------------------------------------------
 

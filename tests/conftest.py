@@ -33,6 +33,17 @@ from tests.services import FOLDER, HOST, Store
 
 Work = Callable[[], None]
 
+WRONG_USAGE = """
+SELECT owner_id, used, there FROM media_api_usage FULL JOIN (
+    SELECT owner_id, sum(size) AS there FROM (
+        SELECT owner_id, size FROM media_api_image
+        UNION ALL
+        SELECT owner_id, size FROM media_api_upload WHERE state IN ('announced', 'staged')
+    ) AS sizes GROUP BY owner_id
+) AS sums USING (owner_id)
+WHERE coalesce(used, 0) <> coalesce(there, 0)
+"""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_passwords() -> Iterator[None]:
@@ -85,6 +96,15 @@ def _database(transactional_db: None) -> Iterator[None]:
     yield
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_periodic_defers CASCADE")
+
+
+@pytest.fixture(autouse=True)
+def _what_is_used_is_what_is_there(_database: None) -> Iterator[None]:
+    """After every test: the triggers' rows are the sums of what there is, for each owner."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(WRONG_USAGE)
+        assert cursor.fetchall() == []
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from media_api.models import ApiKey, Image, PendingDeletion, Upload
+from media_api.models import ApiKey, Image, PendingDeletion, Quota, Upload, Usage
 from media_api.storage import ImageStorage
 from media_api.uploads import Announcement, announce
 
@@ -18,6 +19,7 @@ LISTS = ["image", "upload", "pendingdeletion", "apikey", "signinlink"]
 
 @pytest.fixture
 def staff() -> Client:
+    ContentType.objects.clear_cache()  # the rows of the last test are gone
     User.objects.create_superuser("root", password="wonderland-9")
     client = Client()
     assert client.login(username="root", password="wonderland-9")
@@ -103,6 +105,51 @@ def test_rows_are_looked_at_and_not_written(staff: Client, one_of_each: Image) -
     assert staff.get("/admin/media_api/image/add/").status_code == 403
     key = ApiKey.objects.get()
     assert key.digest.encode() not in staff.get(f"/admin/media_api/apikey/{key.id}/change/").content
+
+
+def test_staff_sets_a_quota_and_takes_it_away(staff: Client, alice: User) -> None:
+    address = f"/admin/auth/user/{alice.id}/change/"
+    announce(alice, Announcement(name="dog.jpg", size=1_234_567, content_type="image/jpeg"))
+
+    def save(**fields: Any) -> Any:
+        form = {
+            "username": "alice",
+            "date_joined_0": "2026-11-21",
+            "date_joined_1": "05:00:00",
+            "is_active": "on",
+            "usage-TOTAL_FORMS": 0,
+            "usage-INITIAL_FORMS": 0,
+            "quota-TOTAL_FORMS": 1,
+            "quota-INITIAL_FORMS": Quota.objects.count(),
+            "quota-0-owner": alice.id,
+            **{f"quota-0-{name}": value for name, value in fields.items()},
+        }
+        return staff.post(address, form)
+
+    page = staff.get(address)
+    assert b"1234567" in page.content or b"1,234,567" in page.content
+    assert save(size="").status_code == 302
+    assert not Quota.objects.exists()
+    assert save(size="-1").status_code == 200
+    assert not Quota.objects.exists()
+    assert save(size="2000000").status_code == 302
+    assert Quota.objects.get(owner=alice).size == 2_000_000
+    assert save(size="0").status_code == 302
+    assert Quota.objects.get(owner=alice).size == 0
+    assert save(size="0", DELETE="on").status_code == 302
+    assert not Quota.objects.exists()
+
+
+def test_staff_deletes_an_account(
+    staff: Client, alice: User, mallory: User, keep: Callable[..., Image]
+) -> None:
+    keep(alice)
+    for owner in (alice, mallory):
+        announce(owner, Announcement(name="dog.jpg", size=100, content_type="image/jpeg"))
+    Quota.objects.create(owner=alice, size=9)
+    assert staff.post(f"/admin/auth/user/{alice.id}/delete/", {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(username="alice").exists()
+    assert list(Usage.objects.values_list("owner__username", "used")) == [("mallory", 100)]
 
 
 def test_others_do_not_enter(client: Client, alice: User) -> None:

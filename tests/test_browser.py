@@ -1,6 +1,7 @@
 """The pages in a real browser: with JavaScript and without it, from sending a picture to deleting it."""
 
 import base64
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -64,7 +65,7 @@ def open_page(
     contexts = []
 
     def note(message: ConsoleMessage) -> None:
-        is_refusal = "status of 422" in message.text  # an answer, which the page tells in words
+        is_refusal = re.search("status of (403|422)", message.text)  # the page tells it in words
         if message.type in ("error", "warning") and not is_refusal:
             complaints.append(f"{message.text} {message.location}")
 
@@ -119,6 +120,20 @@ def test_the_whole_way_without_javascript(open_page: Any, worker: None, tmp_path
     page.get_by_role("button", name="Save").click()
     page.get_by_role("link", name="#pets").click()
     expect(page.get_by_text("1 picture", exact=True)).to_be_visible()
+
+
+def test_what_has_no_room_is_said_and_can_be_tried_again(
+    open_page: Any, worker: None, settings: Settings
+) -> None:
+    body = pictures.jpeg(400, 300)
+    settings.OWNER_QUOTA = len(body)
+    page = open_page("/upload/")
+    drop(page, cat=body, dog=body)
+    expect(page.get_by_text("1 picture kept. 1 picture not kept, see below.")).to_be_visible()
+    expect(page.get_by_text("Not kept. There is no room for it")).to_be_visible()
+    settings.OWNER_QUOTA = None
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("2 pictures kept.")).to_be_visible()
 
 
 def test_the_whole_way_by_dropping(

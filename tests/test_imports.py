@@ -15,7 +15,9 @@ def below(package: str, names: str) -> set[str]:
 
 PURE = below("media_api", "exceptions sides presign")
 DECODING = below("media_api", "containers imaging")
-INSIDE = below("media_api", "queue models storage verdicts epoch images uploads links accounts")
+INSIDE = below(
+    "media_api", "queue models storage verdicts epoch images uploads links accounts quotas"
+)
 HTTP = below(
     "media_api",
     "serializers views filters pagination parsers authentication permissions problems schema urls admin",
@@ -39,9 +41,10 @@ MAY_IMPORT = {
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
     "media_api.images": below("media_api", "models storage queue epoch exceptions"),
-    "media_api.uploads": below("media_api", "models storage presign queue exceptions"),
+    "media_api.uploads": below("media_api", "quotas models storage presign queue exceptions"),
     "media_api.links": below("media_api", "models storage"),
-    "media_api.accounts": below("media_api", "models"),
+    "media_api.accounts": below("media_api", "models quotas"),
+    "media_api.quotas": below("media_api", "exceptions"),
     "media_api.examination": below(
         "media_api", "sandbox images models storage verdicts exceptions"
     ),
@@ -57,7 +60,9 @@ MAY_IMPORT = {
     **dict.fromkeys(
         PAGES,
         PAGES
-        | below("media_api", "models uploads images links accounts verdicts storage exceptions")
+        | below(
+            "media_api", "models uploads images links accounts quotas verdicts storage exceptions"
+        )
         | below("media_api", "sides filters pagination problems authentication"),
     ),
     "project.apps": set(),

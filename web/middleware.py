@@ -1,17 +1,26 @@
 """What holds for every page, before its view and after it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
-from media_api.exceptions import Internal, LengthRequired, MethodNotAllowed, Refusal, TooLarge
+from media_api.exceptions import (
+    Internal,
+    LengthRequired,
+    MethodNotAllowed,
+    QuotaExceeded,
+    Refusal,
+    TooLarge,
+)
 from media_api.problems import log_fault, refusal_for
+from media_api.quotas import require_room
 from web.views.errors import error_page
 from web.views.uploads import MAX_FILES
 
@@ -86,4 +95,15 @@ def refusal_of_body(request: HttpRequest) -> Refusal | None:
     match = request.resolver_match
     takes_files = match is not None and match.url_name == "upload"
     longest = MAX_FILES * settings.MAX_UPLOAD_SIZE if takes_files else 0
-    return TooLarge() if int(length) > longest + FORM_SIZE else None
+    if int(length) > longest + FORM_SIZE:
+        return TooLarge()
+    return refusal_of_files(request, int(length)) if takes_files else None
+
+
+def refusal_of_files(request: HttpRequest, length: int) -> Refusal | None:
+    """A form for which there is certainly no room. Where there may be, each of its files is asked about by itself."""
+    try:
+        require_room(cast(User, request.user), more=max(1, length - FORM_SIZE))
+    except QuotaExceeded as refusal:
+        return refusal
+    return None

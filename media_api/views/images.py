@@ -20,6 +20,7 @@ from media_api.links import redirect_to_content
 from media_api.models import Image, ImageQuerySet
 from media_api.pagination import CursorPages
 from media_api.parsers import AnyBytesParser, RawImageParser, require_length
+from media_api.quotas import require_room
 from media_api.serializers import (
     FileSerializer,
     ImageDetailSerializer,
@@ -66,7 +67,7 @@ class ImagesView(ListAPIView[Image]):
     )
     def post(self, request: Request) -> Response:
         seconds_to_wait(request)
-        require_length(request)
+        require_room(caller(request), more=require_length(request))
         sent = validated(FileSerializer(data=request.data)).validated_data
         file = sent["file"]
         announcement = Announcement(

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
-from media_api.exceptions import Refusal
+from media_api.exceptions import QuotaExceeded, Refusal
 from media_api.problems import headers_of
 from web.views.uploads import MAX_FILES
 
@@ -23,6 +23,13 @@ class Words(NamedTuple):
 
 
 UPLOAD_LIMIT = f"One form takes up to {MAX_FILES} pictures of up to {settings.MAX_UPLOAD_SIZE / 1e6:,.0f} MB each."
+NO_ROOM = Words(
+    "There is no room for that",
+    "It is more than what is left of your account's quota. The trash counts too.",
+    "Nothing of it was kept. Choose fewer or smaller pictures, or empty the trash first.",
+    "See what is used",
+    "/account/",
+)
 WORDS = {
     400: Words(
         "This could not be read", "", "Nothing was changed. Go back and try again, with less."
@@ -65,7 +72,7 @@ OTHERS = Words("That was not done", "", "Nothing was changed.")
 
 
 def error_page(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    words = WORDS.get(refusal.status, OTHERS)
+    words = NO_ROOM if isinstance(refusal, QuotaExceeded) else WORDS.get(refusal.status, OTHERS)
     context = {
         "words": words,
         "sentence": words.sentence or refusal.detail,
