@@ -30,3 +30,20 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_what_security_promises_has_its_tests() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    named = re.findall(r"`(test_\w+)::(test_\w+)`", text)
+    assert len(named) > 20
+    missing = [
+        f"{module}::{function}"
+        for module, function in named
+        if f"\ndef {function}(" not in (ROOT / f"tests/{module}.py").read_text()
+    ]
+    assert missing == []
+    rows = [row for row in text.splitlines() if row.startswith("| ") and "---" not in row]
+    unproven = [
+        row for row in rows if row.count("|") == 4 and not re.search(r"`test_|proven by", row)
+    ]
+    assert unproven == []
