@@ -10,11 +10,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Canvas in pixels (0 x 0: only the decoder knows), frames, scans of a JPEG.
+    """Canvas in pixels (0 x 0: only the decoder knows), frames, scans and colours of a JPEG.
 
     `whole` is False when the walk ended early, or found the image data damaged.
     """
@@ -23,6 +24,7 @@ class Outline:
     height: int = 0
     frames: int = 1
     scans: int = 1
+    colours: int = 0
     whole: bool = True
 
 
@@ -37,12 +39,12 @@ def jpeg(data: bytes) -> Outline:
 
     `whole` speaks of the header only: a decoder notices by itself when a scan is cut.
     """
-    width = height = scans = 0
+    width = height = scans = colours = 0
     for marker, segment in _jpeg_segments(data):
-        if marker in START_OF_FRAME and len(segment) >= 7:
-            height, width = struct.unpack_from(">HH", segment, 3)
+        if marker in START_OF_FRAME and len(segment) >= 8:
+            height, width, colours = struct.unpack_from(">HHB", segment, 3)
         scans += marker == START_OF_SCAN
-    return Outline(width, height, scans=scans, whole=scans > 0)
+    return Outline(width, height, scans=scans, colours=colours, whole=scans > 0)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -161,11 +163,15 @@ def _webp_canvas(chunk: bytes) -> tuple[int, int]:
 
 
 AVIF_BOXES = (b"ftyp", b"meta", b"moov", b"moof", b"mdat")
+AVIF_SIZE = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)  # ISO/IEC 23008-12, 6.5.3
 
 
 def avif(data: bytes) -> Outline:
-    """See that no box of the picture reaches beyond the end; for the rest, libavif opens without decoding."""
-    position = 0
+    """The canvas is the largest that an item claims; frames libavif counts without decoding.
+
+    Whole when no box of the picture reaches beyond the end.
+    """
+    position, canvas = 0, (0, 0)
     while position + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, position)
         if size == 1:  # ISO/IEC 14496-12, 4.2: the size follows in 64 bits
@@ -173,6 +179,10 @@ def avif(data: bytes) -> Outline:
         if size < 8:  # 0: up to the end of the file
             break
         if position + size > len(data):
-            return Outline(whole=name not in AVIF_BOXES)
+            return Outline(*canvas, whole=name not in AVIF_BOXES)
+        if name == b"meta":
+            claims = AVIF_SIZE.finditer(data, position, position + size)
+            sizes = (struct.unpack(">II", claim[1]) for claim in claims)
+            canvas = max(canvas, max(sizes, key=prod, default=canvas), key=prod)
         position += size
-    return Outline()
+    return Outline(*canvas)

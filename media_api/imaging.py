@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import BinaryIO
 
-from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, features
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, _imaging, features
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -38,9 +38,10 @@ from .exceptions import (
     Truncated,
     Verdict,
 )
-from .sides import fit, rendition_sides
+from .sides import SIDES, fit, rendition_sides
 
 PLACEHOLDER_SIDE = 16
+REDUCED = (2 * SIDES[-1]) ** 2  # pixels of a JPEG at its reduced scale, at most
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the sandbox allows no threads
@@ -105,11 +106,25 @@ def warm_up() -> None:
         "".encode(encoding)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
+    Image._initialized = 2  # else the first save() loads the parsers of formats that are not taken
     for kind in KINDS:
         picture, body = Image.new("RGB", (32, 16)), BytesIO()
         options = {} if kind is GIF else {"exif": exif, "icc_profile": SRGB.tobytes()}
         picture.save(body, kind.content_type.removeprefix("image/").upper(), **options)
         examine(body, limits=Limits(1000, 1000, 1, 1000, 100))
+    _unload_the_rest()
+
+
+def _unload_the_rest() -> None:
+    """Leave Pillow its five formats and their decoders. EXIF is read by TIFF's module, as no format."""
+    taken = {kind.content_type.removeprefix("image/").upper() for kind in KINDS}
+    for format in set(Image.OPEN) - taken:
+        Image.ID.remove(format)
+        del Image.OPEN[format]
+    Image.DECODERS.clear()
+    for name in dir(_imaging):
+        if name.endswith("_decoder") and name not in DECODERS:
+            delattr(_imaging, name)
 
 
 def _examine(file: BinaryIO, limits: Limits) -> Facts:
@@ -117,6 +132,7 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
     _refuse_beyond(limits, kind, outline)
     if not outline.whole:
         raise Truncated
+    _reserve(kind, outline)
     picture, outline = _open(file, kind, outline)
     _refuse_beyond(limits, kind, outline)
     upright, width, height = _decode(picture)
@@ -142,6 +158,15 @@ class Kind:
     decoder: Callable[[BinaryIO], ImageFile]
 
 
+class _WebP(WebPImageFile):
+    """Only its first frame is looked at. Two canvases are free when the decoder goes before that is copied."""
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        frame = super()._get_next()
+        del self._decoder
+        return frame
+
+
 def _avif(file: BinaryIO) -> ImageFile:
     """Open an AVIF. libavif refuses it for a broken EXIF block, so then it is not shown that."""
     try:
@@ -153,10 +178,11 @@ def _avif(file: BinaryIO) -> ImageFile:
 
 JPEG = Kind("image/jpeg", "jpg", rb"\xff\xd8\xff", containers.jpeg, JpegImageFile)
 PNG = Kind("image/png", "png", rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", containers.png, PngImageFile)
-WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, WebPImageFile)
+WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, _WebP)
 GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile)
 AVIF = Kind("image/avif", "avif", rb"....ftyp(....){0,30}?avi[fs]", containers.avif, _avif)
 KINDS = (JPEG, PNG, WEBP, GIF, AVIF)
+DECODERS = ("jpeg_decoder", "zip_decoder", "gif_decoder", "raw_decoder")  # the last of pixels
 
 
 def _recognise(file: BinaryIO) -> tuple[Kind, Outline]:
@@ -180,6 +206,19 @@ def _refuse_beyond(limits: Limits, kind: Kind, outline: Outline) -> None:
         raise TooManyFrames
     if outline.scans > limits.max_scans:
         raise TooComplex
+
+
+def _reserve(kind: Kind, outline: Outline) -> None:
+    """MemoryError where a library would not get what it needs at its peak: it would call that damage.
+
+    libwebp holds two canvases and fills a third, and AVIF comes to as much with 10 bits and alpha.
+    Between scans libjpeg holds two bytes for each colour of a pixel, beside the reduced picture.
+    """
+    pixels = outline.width * outline.height
+    needed = 12 * pixels if kind in (WEBP, AVIF) else 0
+    if outline.scans > 1:
+        needed = 2 * outline.colours * pixels + 4 * min(pixels, REDUCED)
+    bytes(needed)  # never touched, so this takes no time
 
 
 @contextmanager
