@@ -1,4 +1,4 @@
-"""Pictures and near-pictures from the test suites of decoders, each with the verdict it deserves.
+"""Pictures and near-pictures from the test suites of decoders: each gets the verdict it deserves, from the sandbox.
 
 The corpus lies next to the repository, in shared/corpus, and is not part of it.
 """
@@ -10,7 +10,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from media_api.exceptions import Verdict
-from media_api.imaging import Limits, examine
+from media_api.sandbox import Limits, examine
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 LIMITS = Limits(
@@ -58,7 +58,7 @@ def test_a_file_of_the_corpus_gets_its_verdict(name: str, expected: str) -> None
 def verdict_on(name: str) -> str:
     with (CORPUS / name).open("rb") as file:
         try:
-            examine(file, limits=LIMITS)
+            examine(file, limits=LIMITS, timeout=30, memory=1536 * 1024 * 1024)
         except Verdict as verdict:
             return verdict.code
     return "kept"

@@ -370,6 +370,65 @@ def test_other_formats_are_turned_too(format: str) -> None:
     assert_colour(shown(facts.renditions[0]).convert("RGB"), (40, 8), pictures.RED)
 
 
+def xmp(orientation: int) -> str:
+    return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'
+
+
+def in_text(keyword: str, text: str) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(keyword, text)
+    return info
+
+
+def exif_in_hex(orientation: int) -> str:
+    """As ImageMagick writes it: a name, a length, lines of digits."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    block = exif.tobytes()
+    return f"\nexif\n{len(block):8}\n{block.hex()}\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pictures.encoded(pictures.quarters(), "JPEG", xmp=xmp(6).encode()),
+        pictures.encoded(pictures.quarters(), "WEBP", xmp=xmp(6)),
+        pictures.encoded(pictures.quarters(), "PNG", pnginfo=in_text("XML:com.adobe.xmp", xmp(6))),
+        pictures.encoded(
+            pictures.quarters(), "PNG", pnginfo=in_text("Raw profile type exif", exif_in_hex(6))
+        ),
+    ],
+    ids=["JPEG's XMP", "WebP's XMP", "PNG's XMP", "ImageMagick's text"],
+)
+def test_an_orientation_outside_of_exif_is_applied(body: bytes) -> None:
+    facts = look(body)
+    assert (facts.width, facts.height) == (48, 64)
+    picture = shown(facts.renditions[0]).convert("RGB")
+    assert_colour(picture, (40, 8), pictures.RED)
+    assert_colour(picture, (8, 8), pictures.BLUE)
+
+
+def test_exif_wins_over_xmp() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    body = pictures.encoded(pictures.quarters(), "JPEG", exif=exif, xmp=xmp(6).encode())
+    assert_colour(shown_smallest(body), (10, 10), pictures.WHITE)
+
+
+def test_an_avif_is_turned_by_its_boxes_whatever_its_exif_says() -> None:
+    """Pillow writes the orientation as irot, and the other entry; that becomes an orientation too."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.ImageWidth] = 7
+    body = pictures.encoded(pictures.quarters(), "AVIF", exif=exif, quality=90)
+    entry, claim = struct.pack(">HHII", 256, 4, 1, 7), struct.pack(">HHIHH", 274, 3, 1, 3, 0)
+    assert b"irot" in body
+    assert entry in body
+    facts = look(body.replace(entry, claim))
+    assert (facts.width, facts.height) == (48, 64)
+    assert_colour(shown(facts.renditions[0]).convert("RGB"), (40, 8), pictures.RED)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("damage", [b"XXXX", b"MM\0*\xff\xff\xff\xff", b"MM\0*\0\0\0\0"])
 def test_a_broken_exif_block_is_ignored(format: str, damage: bytes) -> None:
