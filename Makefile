@@ -6,7 +6,7 @@ BIN := .venv/bin
 STATIC := $(shell find web/static -type f)
 
 # What `check --deploy` and the type checker read instead of a deployment.
-DEPLOYED := DATABASE_URL=postgres://lint@db/lint S3_ENDPOINT_URL=https://s3.example PUBLIC_URL=https://lint.example \
+DEPLOYED := DATABASE_URL=postgres://lint@db/lint S3_ENDPOINT_URL=https://s3.example PUBLIC_URL=https://lint.example TRUSTED_PROXIES=10.0.0.0/8 \
 	S3_ACCESS_KEY_ID=lint S3_SECRET_ACCESS_KEY=lint S3_UPLOAD_ACCESS_KEY_ID=lint-upload S3_UPLOAD_SECRET_ACCESS_KEY=lint \
 	SECRET_KEY=lint-$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 

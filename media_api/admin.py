@@ -1,10 +1,14 @@
 """For staff: look, search, delete. No list asks the bucket; a deleted row's objects follow by the triggers."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from .models import ApiKey, Image, PendingDeletion, Quota, SignInLink, Upload, Usage
@@ -102,6 +106,23 @@ class OwnerAdmin(UserAdmin):  # type: ignore[type-arg]
 
 admin.site.unregister(User)
 admin.site.register(User, OwnerAdmin)
+
+
+def sign_in(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    """There is one door, with one rule for wrong passwords. Who came in by it and is not staff finds nothing here."""
+    if admin.site.has_permission(request):
+        return redirect("admin:index")
+    if request.user.is_authenticated:
+        raise Http404
+    return redirect_to_login(request.GET.get("next", "/admin/"))
+
+
+def change_password(request: HttpRequest, extra_context: Any = None) -> Any:
+    return redirect("web:password")
+
+
+admin.site.login = sign_in  # type: ignore[method-assign]
+admin.site.password_change = change_password  # type: ignore[method-assign]
 admin.site.site_header = admin.site.site_title = "Shoebox"
 if admin.site.is_registered(ProcrastinateJob):
     admin.site.unregister(ProcrastinateJob)  # its list has 497 inline styles, which our CSP forbids

@@ -51,6 +51,20 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
+@register
+def proxies_are_known(**_: Any) -> list[CheckMessage]:
+    """Something ends TLS in front of us, and everybody seems to come from there."""
+    if settings.TRUSTED_PROXIES or not settings.PUBLIC_URL.startswith("https:"):
+        return []
+    return [
+        Warning(
+            "All clients seem to have the address of the proxy: limits for an address hold for all of them together.",
+            hint="Set TRUSTED_PROXIES to the address of the proxy as this service sees it (docs/configure.md).",
+            id="media_api.W003",
+        )
+    ]
+
+
 NETS = {
     "media_api.W001": (seccomp, "no seccomp filters", "call the system as the worker can"),
     "media_api.W002": (landlock, "no Landlock", "open files if it got past the filter"),

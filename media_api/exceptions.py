@@ -21,7 +21,7 @@ class Refusal(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     sentence: ClassVar[str]
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None  # seconds
 
     def __init__(self, detail: str = "", *, errors: list[FieldError] | None = None) -> None:
         super().__init__(detail or self.sentence)
@@ -176,8 +176,11 @@ class UnsupportedMediaType(Refusal):
 class RateLimited(Refusal):
     status = 429
     code = "rate_limited"
-    sentence = "Too many requests. Wait a little."
-    retry_after = 60
+    sentence = "Too many requests. `Retry-After` says in how many seconds to try again."
+
+    def __init__(self, detail: str = "", *, retry_after: int = 60) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class StorageUnavailable(Refusal):

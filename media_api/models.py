@@ -350,6 +350,19 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+class Throttle(models.Model):
+    """How much somebody has asked lately: one row for each limit and whom it holds for (`throttles`).
+
+    The table is unlogged (migration 0005): a crash forgets it, which costs nothing but a little patience.
+    """
+
+    key = models.TextField(primary_key=True)
+    full_at = models.DateTimeField(help_text="When the whole quota is there again.")
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def of(self, owner: User) -> Self:
         return self.filter(owner=owner)

@@ -19,3 +19,32 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 class BrowserSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
     target_class = BrowserSession  # type: ignore[assignment]
+
+
+RATE_LIMIT_FIELDS = {
+    "RateLimit-Policy": "The limit that this counts against: `q` requests in `w` seconds.",
+    "RateLimit": "How it stands with that limit: `r` requests remain, in `t` seconds there is one more.",
+}
+
+
+class Schema(AutoSchema):
+    """What is counted (`throttles`) says so in every answer, and may be refused."""
+
+    def get_operation(self, *args: Any) -> dict[str, Any] | None:
+        operation: dict[str, Any] | None = super().get_operation(*args)
+        if operation and self.method in getattr(self.view, "counted_as", {}):
+            answers = operation["responses"]
+            answers["429"] = {
+                "description": "`rate_limited`: nothing was done.",
+                "content": {"application/problem+json": {}},
+                "headers": {"Retry-After": header("Seconds.", "integer")},
+            }
+            for answer in answers.values():
+                answer.setdefault("headers", {}).update(
+                    (name, header(text)) for name, text in RATE_LIMIT_FIELDS.items()
+                )
+        return operation
+
+
+def header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"schema": {"type": kind}, "description": description}

@@ -8,9 +8,10 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 
 from .epoch import require_own_bucket
-from .models import Upload, database_now, staging_key
+from .models import Throttle, Upload, database_now, staging_key
 from .storage import image_storage
 from .uploads import clear_staging
 
@@ -61,3 +62,9 @@ def sweep_staging() -> int:
         if key not in living:
             storage.abort_parts(key, multipart_id)
     return len(left_over)
+
+
+def forget_throttles() -> int:
+    """What is full again is the same as what was never asked of. How many there were."""
+    forgotten, _ = Throttle.objects.filter(full_at__lt=Now()).delete()
+    return forgotten

@@ -60,6 +60,7 @@ periodic("purge_due", "* * * * *")(images.purge_due)
 periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
 periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)
+periodic("forget_throttles", "23 * * * *")(sweeps.forget_throttles)
 
 
 @app.periodic(cron="*/10 * * * * *")

@@ -6,6 +6,7 @@ through DATA. A variable NAME may be given as NAME_FILE, the path of a file that
 
 import os
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +61,18 @@ PORT = env.int("PORT", default=8000)
 PUBLIC_URL = env("PUBLIC_URL", default=f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"TRUSTED_PROXIES has addresses and networks such as 10.0.0.0/8, not {text}."
+        ) from error
+
+
+TRUSTED_PROXIES = [network(text) for text in env.list("TRUSTED_PROXIES", default=[])]
+
 DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or "postgres:///")}
 if env("DATABASE_PASSWORD", default=""):
     DATABASES["default"]["PASSWORD"] = env("DATABASE_PASSWORD")
@@ -105,6 +118,28 @@ LINK_WINDOW = env.int("LINK_WINDOW", default=HOUR)
 TRASH_LIFETIME = env.int("TRASH_LIFETIME", default=30 * DAY)
 OWNER_QUOTA: int | None = env.int("OWNER_QUOTA", default=None)
 
+# --- how often (requests of one account / in which time; docs/configure.md) -----------------------
+
+PERIODS = {"second": 1, "minute": 60, "hour": HOUR, "day": DAY}
+
+
+def rate(text: str) -> tuple[int, int] | None:
+    """How many in how many seconds: `10/hour` is (10, 3600). `none` is None."""
+    if text == "none":
+        return None
+    count, _, period = text.partition("/")
+    if not (count.isdecimal() and 0 < int(count) <= 1_000_000 and period in PERIODS):
+        raise ImproperlyConfigured(
+            f"A throttle is a number, a slash and one of {', '.join(PERIODS)}, or none. It is not {text}."
+        )
+    return int(count), PERIODS[period]
+
+
+THROTTLE_SIGN_IN = rate(env("THROTTLE_SIGN_IN", default="10/hour"))
+THROTTLE_ANNOUNCE = rate(env("THROTTLE_ANNOUNCE", default="10000/minute"))
+THROTTLE_LIST = rate(env("THROTTLE_LIST", default="3000/minute"))
+THROTTLE_LINKS = rate(env("THROTTLE_LINKS", default="10000/minute"))
+
 # --- what is said -------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -117,7 +152,6 @@ METRICS_OPEN = HOST in ("127.0.0.1", "::1", "localhost")
 
 ALLOWED_HOSTS = sorted({_public.hostname or "localhost", "localhost", "127.0.0.1", "[::1]"})
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _public.scheme == "https" else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
 if SESSION_COOKIE_SECURE:  # then no other host of the domain can set them (RFC 6265bis, 4.1.3.2)
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
@@ -160,6 +194,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "project.proxies.ProxyMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -243,10 +278,11 @@ REST_FRAMEWORK = {
         "media_api.authentication.BrowserSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["media_api.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["media_api.throttles.MethodThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "media_api.schema.Schema",
     "EXCEPTION_HANDLER": "media_api.problems.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "DATETIME_FORMAT": "iso-8601",
@@ -271,4 +307,5 @@ PROCRASTINATE_WORKER_DEFAULTS = {
 
 CSRF_FAILURE_VIEW = "project.errors.forbidden"
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # see project/apps.py
 DJANGO_STRUCTLOG_USER_ID_FIELD = None  # the user would cost a query on requests that need none

@@ -20,7 +20,7 @@ INSIDE = below(
 )
 HTTP = below(
     "media_api",
-    "serializers views filters pagination parsers authentication permissions problems schema urls admin",
+    "serializers views filters pagination parsers authentication permissions problems throttles schema urls admin",
 )
 COMMANDS = below("media_api.management.commands", "user apikey prepare_bucket purge")
 PAGES = below("web", "addresses apps forms middleware requests templatetags urls views")
@@ -63,7 +63,7 @@ MAY_IMPORT = {
         | below(
             "media_api", "models uploads images links accounts quotas verdicts storage exceptions"
         )
-        | below("media_api", "sides filters pagination problems authentication"),
+        | below("media_api", "sides filters pagination problems authentication throttles"),
     ),
     "project.apps": set(),
     "project.embedded": set(),
@@ -72,6 +72,7 @@ MAY_IMPORT = {
     "project.health": below("media_api", "uploads storage models exceptions"),
     "project.logging": set(),
     "project.management": below("project", "embedded"),
+    "project.proxies": set(),
     "project.settings": below("project", "embedded logging"),
     "project.urls": below("project", "health"),
     "project.wsgi": set(),

@@ -510,7 +510,8 @@ def all_that_tells(answer: Answer, target: Target, queries: int) -> str:
     text = answer.content.decode()
     assert len(str(target.id)) < 36 or str(target.id) not in text
     body = re.sub(r'("request_id": ?"|<code>)[0-9a-f-]{36}', r"\1", text)
-    headers = {name: value for name, value in answer.headers.items() if name != "X-Request-ID"}
+    changing = ("X-Request-ID", "RateLimit")
+    headers = {name: value for name, value in answer.headers.items() if name not in changing}
     return repr((answer.status_code, headers, sorted(answer.cookies), queries, body))
 
 

@@ -295,5 +295,5 @@ def test_a_page_that_is_not_there_is_a_page() -> None:
 
 
 def test_rate_limited_says_how_long() -> None:
-    assert exceptions.RateLimited.retry_after
+    assert exceptions.RateLimited().retry_after
     assert type(refusal_for(drf.Throttled())) is exceptions.RateLimited

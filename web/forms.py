@@ -1,11 +1,14 @@
 import unicodedata
 from datetime import timedelta
+from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.http import HttpRequest
 from django.utils import timezone
 
 from media_api.models import MAX_TAGS, NAME_LENGTH, TAG_LENGTH, ApiKey, clean_name
+from media_api.throttles import guessing
 
 
 class TagsField(forms.CharField):
@@ -79,3 +82,21 @@ class SignInForm(AuthenticationForm):
         "invalid_login": "This name and password do not belong together. Try again, or use a sign-in link.",
         "inactive": "This account is switched off.",
     }
+
+    request: HttpRequest
+
+    def clean(self) -> dict[str, Any]:
+        with guessing(self.request, self.cleaned_data.get("username", "")):
+            return super().clean()
+
+
+class PasswordForm(PasswordChangeForm):
+    """Whoever found an open session may not try passwords here either."""
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean_old_password(self) -> str:
+        with guessing(self.request, self.user.get_username()):
+            return super().clean_old_password()

@@ -94,6 +94,7 @@ class TagManyView(APIView):
 
 class LinkManyView(APIView):
     reads_with_post = True
+    counted_as = {"POST": "links"}
 
     @extend_schema(
         summary="Links of many", request=LinksRequestSerializer, responses=ResultsSerializer

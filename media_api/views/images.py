@@ -52,6 +52,7 @@ class ImagesView(ListAPIView[Image]):
     filter_backends = [DjangoFilterBackend]
     filterset_class = ImageFilter
     parser_classes = [MultiPartParser, RawImageParser, AnyBytesParser]
+    counted_as = {"GET": "list", "POST": "announce"}
 
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.of(caller(self.request)).present()
@@ -88,6 +89,7 @@ class TrashView(ListAPIView[Image]):
     pagination_class = CursorPages
     filter_backends = [DjangoFilterBackend]
     filterset_class = ImageFilter
+    counted_as = {"GET": "list"}
 
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.of(caller(self.request)).trashed()
@@ -164,6 +166,8 @@ class RestoreView(APIView):
 
 class ContentView(APIView):
     """The way to the bytes: a redirect to a link that shows or saves them."""
+
+    counted_as = {"GET": "links"}
 
     @extend_schema(
         summary="Show or save",

@@ -45,6 +45,7 @@ class UploadsView(ListAPIView[Upload]):
     pagination_class = CursorPages
     filter_backends = [DjangoFilterBackend]
     filterset_class = UploadFilter
+    counted_as = {"GET": "list", "POST": "announce"}
 
     def get_queryset(self) -> UploadQuerySet:
         return Upload.objects.of(caller(self.request))

@@ -1,7 +1,8 @@
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
+from django.contrib.auth.forms import SetPasswordForm
 from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -9,6 +10,7 @@ from django.urls import reverse_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from media_api.accounts import account_of, sign_out
+from web.forms import PasswordForm
 from web.requests import SignedIn
 
 
@@ -28,7 +30,7 @@ class Password(PasswordChangeView):
 
     def get_form_class(self) -> Any:
         has_one = self.request.user.has_usable_password()
-        return PasswordChangeForm if has_one else SetPasswordForm
+        return partial(PasswordForm, request=self.request) if has_one else SetPasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
         answer = super().form_valid(form)

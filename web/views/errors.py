@@ -61,6 +61,7 @@ WORDS = {
         "A filter, an order or a page in it is not one of ours.",
         "Nothing was changed.",
     ),
+    429: Words("Please wait a little", "", "Nothing was changed.", "Try again", ""),
     500: Words(
         "Something went wrong here",
         "It is a fault of ours, and it was written down.",

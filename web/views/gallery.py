@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from media_api.filters import CONTENT_TYPES, image_orders, narrowed
 from media_api.models import Image
 from media_api.pagination import paginate
+from media_api.throttles import require
 from web.requests import SignedIn, own_images
 
 ORDERS = {
@@ -29,6 +30,7 @@ MAX_TAGS_OFFERED = 8
 
 @require_safe
 def gallery(request: SignedIn) -> HttpResponse:
+    require(request, "list")
     images = narrowed(own_images(request).present(), request.GET)
     order, orders = chosen_order(request.GET), image_orders(request.GET)
     page = paginate(images, request.GET.dict() | {"order": order}, orders=orders)

@@ -13,6 +13,7 @@ from media_api.filters import image_orders, narrowed
 from media_api.links import redirect_to_content
 from media_api.models import Image
 from media_api.pagination import Cursor, paginate
+from media_api.throttles import require
 from web.addresses import addresses
 from web.forms import LabelsForm
 from web.requests import SignedIn, own_image, own_images
@@ -96,5 +97,6 @@ def restore(request: SignedIn, image_id: uuid.UUID) -> HttpResponseRedirect:
 def content(
     request: SignedIn, image_id: uuid.UUID, side: int | None = None
 ) -> HttpResponseRedirect:
+    require(request, "links")
     download = request.GET.get("download") in ("true", "1")
     return redirect_to_content(own_image(request, image_id), side=side, download=download)

@@ -10,6 +10,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from media_api.models import SignInLink
+from media_api.throttles import count_dead_link
 from web.forms import SignInForm
 
 
@@ -38,6 +39,8 @@ class LinkSignIn(RedirectURLMixin, View):
         return HttpResponseRedirect(self.get_success_url())
 
     def page(self, *, is_alive: bool) -> HttpResponse:
+        if not is_alive:
+            count_dead_link(self.request)
         context = {"is_alive": is_alive, "next": self.get_redirect_url()}
         return render(
             self.request, "web/sign_in_link.html", context, status=200 if is_alive else 410

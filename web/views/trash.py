@@ -8,11 +8,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from media_api import images
 from media_api.pagination import paginate
+from media_api.throttles import require
 from web.requests import SignedIn, own_images
 
 
 @require_safe
 def trash_page(request: SignedIn) -> HttpResponse:
+    require(request, "list")
     trashed = own_images(request).trashed()
     context = {
         "page": paginate(trashed, request.GET.dict(), orders=["-date"]),

@@ -17,6 +17,7 @@ from media_api import uploads
 from media_api.exceptions import Refusal, StorageUnavailable
 from media_api.models import Upload, clean_name
 from media_api.pagination import paginate
+from media_api.throttles import require
 from media_api.uploads import Announcement
 from web.requests import SignedIn, own_images
 
@@ -62,6 +63,7 @@ def receive_each(request: SignedIn, files: "Sequence[UploadedFile[bytes]]") -> N
 
 
 def receive(request: SignedIn, file: "UploadedFile[bytes]", name: str) -> None:
+    require(request, "announce")
     content_type = file.content_type or "application/octet-stream"
     announcement = Announcement(name=name, size=file.size or 0, content_type=content_type)
     uploads.receive(request.user, cast(BinaryIO, file), announcement)
@@ -73,6 +75,7 @@ def refuse(request: SignedIn, name: str, sentence: str) -> None:
 
 @require_safe
 def uploads_page(request: SignedIn) -> HttpResponse:
+    require(request, "list")
     own = Upload.objects.of(request.user)
     page = paginate(own, request.GET.dict(), orders=["-created_at"])
     kept = own_images(request).present().filter(date__gt=timezone.now() - JUST_NOW)
