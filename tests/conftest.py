@@ -16,7 +16,8 @@ from django.contrib.contenttypes.management import create_contenttypes
 from django.core.management import call_command
 from django.db import connection, connections
 from django.db.models.signals import post_migrate
-from django.test import override_settings
+from django.test import Client, override_settings
+from django.test.client import ClientHandler
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.contrib.django import app as queue
 from procrastinate.contrib.django.django_connector import DjangoConnector
@@ -186,6 +187,16 @@ def client_of(owner: User, *scopes: str) -> APIClient:
     _, text = ApiKey.objects.mint(owner, scopes=scopes or ["read", "write"])
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+HANDLER = ClientHandler(enforce_csrf_checks=False)
+
+
+def visitor(**headers: str) -> Client:
+    """A browser, or whatever sends these headers. All share a handler, since to make one reads every static file."""
+    client = Client(raise_request_exception=False, headers=headers)
+    client.handler = HANDLER
     return client
 
 

@@ -1,5 +1,7 @@
 """`manage.py check`: settings and machines on which pictures would not be safe."""
 
+from ipaddress import ip_network
+
 import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
@@ -18,6 +20,14 @@ def test_uploads_need_an_identity_of_their_own(settings: Settings) -> None:
     assert "media_api.E001" in found()
     settings.EMBEDDED = True  # its store has one identity, and does not obey x-amz-copy-source
     assert "media_api.E001" not in found()
+
+
+def test_a_proxy_that_is_not_known_is_warned_of(settings: Settings) -> None:
+    assert "media_api.W003" not in found()
+    settings.PUBLIC_URL = "https://pictures.example"
+    assert "media_api.W003" in found()
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.1")]
+    assert "media_api.W003" not in found()
 
 
 def test_these_decoders_have_no_known_holes() -> None:

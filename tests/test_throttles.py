@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, connections
 from django.test import Client, override_settings
-from django.test.client import ClientHandler
 from rest_framework.test import APIClient
 
 from media_api import sweeps
 from media_api.models import ApiKey, Image, SignInLink, Throttle, Upload, uuid7
 from media_api.storage import ImageStorage
 from media_api.throttles import Limit, in_words, limit_of, take
+from project import settings
 from tests import pictures
-from tests.conftest import client_of, objects
+from tests.conftest import client_of, objects, visitor
 from tests.sending import API, Answer, announce, refusal, send
 
 Keep = Callable[..., Image]
@@ -27,16 +28,6 @@ Keep = Callable[..., Image]
 
 def limited(name: str, quota: int, seconds: int = 3600) -> Any:
     return override_settings(**{f"THROTTLE_{name.upper()}": (quota, seconds)})
-
-
-HANDLER = ClientHandler(enforce_csrf_checks=False)
-
-
-def visitor(**headers: str) -> Client:
-    """Somebody new. All share a handler, as to make one reads every static file."""
-    client = Client(headers=headers)
-    client.handler = HANDLER
-    return client
 
 
 def at_once(number: int, ask: Callable[[], Any]) -> list[Any]:
@@ -233,6 +224,22 @@ def test_what_is_not_counted_has_no_limit(api: APIClient, alice: User) -> None:
             answer = api.get(f"{API}/images/{uuid7()}")
             assert refusal(answer) == (404, "not_found")
             assert "RateLimit" not in answer
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("10/hour", (10, 3600)), ("3000/minute", (3000, 60)), ("none", None)]
+)
+def test_a_limit_is_written_as_people_say_it(text: str, rate: object) -> None:
+    assert settings.rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["10", "10/fortnight", "0/hour", "-1/hour", "1.5/hour", "/hour", "²/hour", "1000001/day"],
+)
+def test_a_limit_that_cannot_be_read_is_said(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="A throttle is a number"):
+        settings.rate(text)
 
 
 @pytest.mark.parametrize("name", COUNTED)
