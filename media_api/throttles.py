@@ -106,7 +106,7 @@ def require_guess(standing: "Standing") -> None:
     if not standing.is_taken:
         when = in_words(standing.wait)
         raise RateLimited(
-            f"Too many tries to sign in. Try again {when}, or use a new sign-in link.",
+            f"Too many wrong tries. Try again {when}, or use a new sign-in link.",
             retry_after=standing.wait,
         )
 

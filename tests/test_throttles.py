@@ -82,9 +82,9 @@ def test_a_quota_that_does_not_divide_its_time_is_exact_too(quota: int) -> None:
 def test_it_refills_evenly() -> None:
     limit = Limit("list", 10, 600)
     assert [take(limit, "somebody").is_taken for _ in range(11)] == [True] * 10 + [False]
-    pass_time(59)
+    pass_time(40)
     assert not take(limit, "somebody").is_taken
-    pass_time(1)
+    pass_time(20)
     assert [take(limit, "somebody").is_taken for _ in range(2)] == [True, False]
     pass_time(180)
     assert [take(limit, "somebody").is_taken for _ in range(4)] == [True] * 3 + [False]
@@ -103,16 +103,17 @@ def test_it_refills_by_the_real_clock() -> None:
 
 
 def test_a_refusal_says_when(alice: User) -> None:
-    """To come back at the moment that was told is soon enough; a second earlier is too soon."""
+    """To come back at the moment that was told is soon enough; half a minute earlier is too soon."""
     client = client_of(alice)
     with limited("list", 2, 600):
         answers = [client.get(f"{API}/images") for _ in range(3)]
         wait = int(answers[2]["Retry-After"])
-        assert (refusal(answers[2]), wait) == ((429, "rate_limited"), 300)
+        assert refusal(answers[2]) == (429, "rate_limited")
+        assert 290 < wait <= 300
         assert "Try again in 5 minutes." in answers[2].json()["detail"]
-        pass_time(wait - 2)
+        pass_time(wait - 30)
         assert client.get(f"{API}/images").status_code == 429
-        pass_time(2)
+        pass_time(30)
         assert client.get(f"{API}/images").status_code == 200
 
 
@@ -126,9 +127,10 @@ def test_a_crash_forgets_counters_and_their_rows_cost_no_log() -> None:
 
 
 def test_what_is_full_again_is_forgotten() -> None:
-    take(Limit("list", 10, 10), "long ago")
-    pass_time(10)
-    take(Limit("list", 10, 10), "now")
+    limit = Limit("list", 10, 3600)
+    take(limit, "long ago")
+    pass_time(3600)
+    take(limit, "now")
     assert sweeps.forget_throttles() == 1
     assert Throttle.objects.get().key == "now"
 
@@ -207,7 +209,7 @@ def test_each_address_is_counted(alice: User, storage: ImageStorage, name: str, 
     with limited(name, 2):
         answers = [generic(method, path, "{}", "application/json") for _ in range(3)]
     assert [answer.status_code == 429 for answer in answers] == [False, False, True], answers
-    assert int(answers[2]["Retry-After"]) == 1800
+    assert 1790 < int(answers[2]["Retry-After"]) <= 1800
     is_api = path.startswith("/api/")
     for answer in answers:
         assert ("RateLimit" in answer, "RateLimit-Policy" in answer) == (is_api, is_api)
@@ -402,11 +404,10 @@ def test_wrong_passwords_end_soon(alice: User, name: str) -> None:
     with limited("sign_in", 3, 720):
         assert statuses(3, name) == [200] * 3
         refused = sign_in(name, "wonderland-7")  # right or wrong: it is not looked at
-        assert (refused.status_code, refused["Retry-After"]) == (429, "240")
+        assert refused.status_code == 429
+        assert 230 < int(refused["Retry-After"]) <= 240
         page = refused.content.decode()
-        assert (
-            "Too many tries to sign in. Try again in 4 minutes, or use a new sign-in link." in page
-        )
+        assert "Too many wrong tries. Try again in 4 minutes, or use a new sign-in link." in page
         pass_time(240)
         assert sign_in("alice", "wonderland-7").status_code == 302
 
