@@ -421,7 +421,7 @@ def test_a_list_costs_the_same_for_two_and_for_twenty(
         page = api.get(f"{API}/{address}limit={limit}").json()
         assert len(page["results"]) == limit
         counts.append(queries(lambda limit=limit: api.get(f"{API}/{address}limit={limit}")))  # type: ignore[misc]
-    assert counts[0] == counts[1] <= 3
+    assert counts[0] == counts[1] <= 5
 
 
 def test_the_keys_cost_the_same_for_two_and_for_twenty(api: APIClient, alice: User) -> None:
