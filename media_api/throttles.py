@@ -3,7 +3,7 @@
 A limit is a bucket that holds `quota` requests and refills evenly, all of it within `seconds` (a "generic cell rate
 algorithm"). All that is known of a bucket is the moment when it will be full again; a request is taken if it moves that
 moment to no more than `seconds` from now. One statement does it, in a transaction of its own: of two at the same time
-the second waits for the row and sees what the first has left.
+the second waits for the row, sees what the first has left, and reads the clock then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -205,13 +205,13 @@ def take_each(keys: Sequence[tuple[Limit, str]]) -> Standing:
 
 TAKE = """
 INSERT INTO media_api_throttle AS known (key, full_at)
-VALUES (%(key)s, statement_timestamp() + %(step)s)
-ON CONFLICT (key) DO UPDATE SET full_at = greatest(known.full_at, statement_timestamp()) + %(step)s
-WHERE greatest(known.full_at, statement_timestamp()) + %(step)s <= statement_timestamp() + %(window)s
-RETURNING full_at - statement_timestamp()
+VALUES (%(key)s, clock_timestamp() + %(step)s)
+ON CONFLICT (key) DO UPDATE SET full_at = greatest(known.full_at, clock_timestamp()) + %(step)s
+WHERE greatest(known.full_at, clock_timestamp()) + %(step)s <= clock_timestamp() + %(window)s
+RETURNING full_at - clock_timestamp()
 """
 LOOK = """
-SELECT greatest(max(full_at) - statement_timestamp(), interval '0')
+SELECT greatest(max(full_at) - clock_timestamp(), interval '0')
 FROM media_api_throttle WHERE key = %(key)s
 """
 GIVE_BACK = "UPDATE media_api_throttle SET full_at = full_at - %(step)s WHERE key = %(key)s"
