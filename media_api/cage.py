@@ -190,7 +190,10 @@ def reply(examine: Examine, file: BinaryIO, limits: imaging.Limits) -> list[byte
     except Exception as fault:
         return [json.dumps({"fault": f"{fault!r} at {trace(fault)}"}).encode()]
     bodies = [rendition.body for rendition in facts.renditions]
-    header = asdict(facts) | {"renditions": list(map(len, bodies))}
+    header = asdict(facts) | {
+        "renditions": [len(body) for body in bodies],
+        "cuts": [[cut.start, cut.end, cut.new.hex(), cut.zeros] for cut in facts.cuts],
+    }
     return [json.dumps(header).encode() + b"\n", *bodies]
 
 

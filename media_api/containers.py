@@ -40,25 +40,28 @@ def jpeg(data: bytes) -> Outline:
     `whole` speaks of the header only: a decoder notices by itself when a scan is cut.
     """
     width = height = scans = colours = 0
-    for marker, segment in _jpeg_segments(data):
-        if marker in START_OF_FRAME and len(segment) >= 8:
-            height, width, colours = struct.unpack_from(">HHB", segment, 3)
+    for marker, start, end in jpeg_segments(data):
+        if marker in START_OF_FRAME and min(end, len(data)) - start >= 10:
+            height, width, colours = struct.unpack_from(">HHB", data, start + 5)
         scans += marker == START_OF_SCAN
     return Outline(width, height, scans=scans, colours=colours, whole=scans > 0)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each marker with its segment, the length first; skip junk between as libjpeg does."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each marker, where it begins and where its segment ends, up to the end of the image.
+
+    Junk between them is skipped, as libjpeg does. The last may claim to reach further than there are bytes.
+    """
     position = 2
     while found := JPEG_MARKER.search(data, position):
         marker, position = data[found.end() - 1], found.end()
         if marker == END_OF_IMAGE:
+            yield marker, found.start(), position
             return
         if marker in STANDALONE:
             continue
-        end = position + int.from_bytes(data[position : position + 2])
-        yield marker, data[position:end]
-        position = max(position, end)
+        position += int.from_bytes(data[position : position + 2])
+        yield marker, found.start(), position
 
 
 # The chunks that make up the pictures, as letters, so that their order is one pattern. In an APNG
@@ -73,8 +76,9 @@ def png(data: bytes) -> Outline:
     Pillow does neither; the chunks before the image data are left to it, which does check those.
     """
     width, height = struct.unpack_from(">II", data.ljust(24, b"\0"), 16)
-    order, sequence, announced = "", [], 0
-    for name, body, checksum in _png_chunks(data):
+    order, sequence, announced, view = "", [], 0, memoryview(data)
+    for name, start, end in png_chunks(data):
+        body, checksum = view[start + 8 : end - 4], int.from_bytes(view[end - 4 : end])
         if name in (b"IDAT", b"fdAT") and zlib.crc32(body, zlib.crc32(name)) != checksum:
             break
         if name == b"acTL" and not order:
@@ -89,16 +93,16 @@ def png(data: bytes) -> Outline:
     return Outline(width, height, frames, whole=bool(in_order) and frames >= announced)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
-    """Yield name, body and checksum of each chunk up to IEND, or up to one that is cut."""
-    view, position, name = memoryview(data), 8, b""
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk, where it begins and ends, up to IEND or up to one that is cut."""
+    position, name = 8, b""
     while name != b"IEND" and position + 12 <= len(data):
         size, name = struct.unpack_from(">I4s", data, position)
-        body_end = position + 8 + size
-        if body_end + 4 > len(data):
+        end = position + 12 + size
+        if end > len(data):
             return
-        yield name, view[position + 8 : body_end], int.from_bytes(data[body_end : body_end + 4])
-        position = body_end + 4
+        yield name, position, end
+        position = end
 
 
 GIF_EXTENSION, GIF_IMAGE, GIF_TRAILER = b"!,;"
@@ -108,21 +112,33 @@ def gif(data: bytes) -> Outline:
     """Count the frames; the canvas is the screen, grown as Pillow does where one reaches beyond."""
     width = height = frames = 0
     try:
-        width, height, flags = struct.unpack_from("<HHB", data, 6)
-        position = 13 + _gif_palette_size(flags)
-        while (block := data[position]) != GIF_TRAILER:
-            if block == GIF_EXTENSION:
-                position = _after_gif_blocks(data, position + 2)
-            elif block == GIF_IMAGE:
-                left, top, wide, high, flags = struct.unpack_from("<HHHHB", data, position + 1)
+        width, height = struct.unpack_from("<HH", data, 6)
+        for block, start in gif_blocks(data):
+            if block == GIF_IMAGE:
+                left, top, wide, high = struct.unpack_from("<HHHH", data, start + 1)
                 width, height = max(width, left + wide), max(height, top + high)
                 frames += 1
-                position = _after_gif_blocks(data, position + 11 + _gif_palette_size(flags))
-            else:
-                position += 1
     except (IndexError, struct.error):
         return Outline(width, height, frames, whole=False)
     return Outline(width, height, frames)
+
+
+def gif_blocks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield what each block is and where it begins, which is where the one before ends; the trailer last.
+
+    Raises IndexError where the file is cut.
+    """
+    block, position = 0, 13 + _gif_palette_size(data[10])
+    while block != GIF_TRAILER:
+        block = data[position]
+        yield block, position
+        if block == GIF_EXTENSION:
+            position = _after_gif_blocks(data, position + 2)
+        elif block == GIF_IMAGE:
+            palette = _gif_palette_size(data[position + 9])
+            position = _after_gif_blocks(data, position + 11 + palette)
+        else:  # junk
+            position += 1
 
 
 def _gif_palette_size(flags: int) -> int:
@@ -138,13 +154,17 @@ def _after_gif_blocks(data: bytes, position: int) -> int:
 def webp(data: bytes) -> Outline:
     """Read the canvas, count the frames; cut when RIFF announces more bytes than there are."""
     end = 8 + int.from_bytes(data[4:8], "little")
-    position, frames = 12, 0
-    while position + 8 <= min(end, len(data)):
-        name, size = struct.unpack_from("<4sI", data, position)
-        frames += name == b"ANMF"
-        position += 8 + size + size % 2
+    frames = sum(name == b"ANMF" for name, _, _ in webp_chunks(data, 12, min(end, len(data))))
     width, height = _webp_canvas(data[12:30].ljust(18, b"\0"))
     return Outline(width, height, max(frames, 1), whole=end <= len(data))
+
+
+def webp_chunks(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk, where it begins and ends (with its padding), from `position` up to `end`."""
+    while position + 8 <= end:
+        name, size = struct.unpack_from("<4sI", data, position)
+        start, position = position, position + 8 + size + size % 2
+        yield name, start, min(position, end)
 
 
 def _webp_canvas(chunk: bytes) -> tuple[int, int]:
@@ -171,18 +191,30 @@ def avif(data: bytes) -> Outline:
 
     Whole when no box of the picture reaches beyond the end.
     """
-    position, canvas = 0, (0, 0)
-    while position + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, position)
-        if size == 1:  # ISO/IEC 14496-12, 4.2: the size follows in 64 bits
-            size = int.from_bytes(data[position + 8 : position + 16])
-        if size < 8:  # 0: up to the end of the file
-            break
-        if position + size > len(data):
+    canvas = 0, 0
+    for name, start, _, end in avif_boxes(data, 0, len(data)):
+        if end > len(data):
             return Outline(*canvas, whole=name not in AVIF_BOXES)
         if name == b"meta":
-            claims = AVIF_SIZE.finditer(data, position, position + size)
+            claims = AVIF_SIZE.finditer(data, start, end)
             sizes = (struct.unpack(">II", claim[1]) for claim in claims)
             canvas = max(canvas, max(sizes, key=prod, default=canvas), key=prod)
-        position += size
     return Outline(*canvas)
+
+
+def avif_boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yield the name of each box, where it, its content and what follows it begin, from `position` up to `end`.
+
+    The last may claim to reach further (ISO/IEC 14496-12, 4.2).
+    """
+    while position + 8 <= end:
+        size, name = struct.unpack_from(">I4s", data, position)
+        start, content = position, position + 8
+        if size == 1:  # the size follows in 64 bits
+            size, content = int.from_bytes(data[content : content + 8]), content + 8
+        elif size == 0:  # up to the end
+            size = end - start
+        position = start + size
+        if position < content:
+            return
+        yield name, start, content, position

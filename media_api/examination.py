@@ -27,6 +27,7 @@ from .exceptions import (
 from .images import describe
 from .models import Image, Upload, database_now, image_prefix, rendition_key
 from .storage import image_storage
+from .stripping import write
 from .verdicts import tell
 
 log = structlog.get_logger(__name__)
@@ -102,6 +103,11 @@ def put_objects(upload: Upload, file: BinaryIO, facts: sandbox.Facts) -> None:
     storage = image_storage()
     file.seek(0)
     storage.keep(original_key(upload, facts), file, content_type=facts.content_type)
+    if facts.cuts:
+        with tempfile.TemporaryFile() as copy:
+            write(facts.cuts, file, copy)
+            copy.seek(0)
+            storage.keep(stripped_key(upload, facts), copy, content_type=facts.content_type)
     for rendition in facts.renditions:
         storage.keep(
             rendition_key(upload.id, rendition.side), rendition.body, content_type="image/webp"
@@ -116,6 +122,12 @@ def original_key(upload: Upload, facts: sandbox.Facts) -> str:
     return f"{image_prefix(upload.id)}original.{facts.extension}"
 
 
+def stripped_key(upload: Upload, facts: sandbox.Facts) -> str:
+    """Where the same picture without metadata lies: where the original does, if that carries none."""
+    name = "stripped" if facts.cuts else "original"
+    return f"{image_prefix(upload.id)}{name}.{facts.extension}"
+
+
 def image_of(upload: Upload, facts: sandbox.Facts) -> Image:
     """The row that an examined upload becomes. Everything but its labels was computed from the bytes."""
     return Image(
@@ -124,6 +136,7 @@ def image_of(upload: Upload, facts: sandbox.Facts) -> Image:
         name=upload.name,
         tags=upload.tags,
         path=original_key(upload, facts),
+        stripped_path=stripped_key(upload, facts),
         size=upload.size,
         date=cast(datetime, upload.staged_at),  # the schema says so
         sha256=upload.sha256,

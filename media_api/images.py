@@ -118,6 +118,7 @@ def description(image: Image) -> bytes:
         "tags": image.tags,
         "date": image.date.isoformat(),
         "path": image.path,
+        "stripped_path": image.stripped_path,
         "size": image.size,
         "sha256": image.sha256,
         "content_type": image.content_type,

@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from . import containers
+from . import containers, stripping, stripping_avif
 from .containers import Outline
 from .exceptions import (
     Empty,
@@ -39,6 +39,7 @@ from .exceptions import (
     Verdict,
 )
 from .sides import SIDES, fit, rendition_sides
+from .stripping import Cut
 
 PLACEHOLDER_SIDE = 16
 REDUCED = (2 * SIDES[-1]) ** 2  # pixels of a JPEG at its reduced scale, at most
@@ -71,7 +72,10 @@ class Rendition:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the bytes are; width and height of the upright picture, its placeholder as data: URI."""
+    """What the bytes are; width and height of the upright picture, its placeholder as data: URI.
+
+    `cuts` leave the same picture without metadata; there are none when it carries none.
+    """
 
     content_type: str
     extension: str
@@ -80,6 +84,7 @@ class Facts:
     frames: int
     placeholder: str
     renditions: tuple[Rendition, ...]
+    cuts: tuple[Cut, ...]
 
 
 def examine(file: BinaryIO, *, limits: Limits) -> Facts:
@@ -135,7 +140,7 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
     _reserve(kind, outline)
     picture, outline = _open(file, kind, outline)
     _refuse_beyond(limits, kind, outline)
-    upright, width, height = _decode(picture)
+    upright, width, height, orientation = _decode(picture)
     return Facts(
         content_type=kind.content_type,
         extension=kind.extension,
@@ -144,18 +149,20 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
         frames=outline.frames,
         placeholder=_placeholder(upright),
         renditions=_draw(upright, width, height),
+        cuts=_cuts(file, kind, orientation),
     )
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A format that is taken: how its files begin (a pattern), what walks and what decodes them."""
+    """A format that is taken: how its files begin (a pattern), what walks, decodes and strips them."""
 
     content_type: str
     extension: str
     beginning: bytes
     outline: Callable[[bytes], Outline]
     decoder: Callable[[BinaryIO], ImageFile]
+    cuts: Callable[[bytes, int], Iterator[Cut]]
 
 
 class _WebP(WebPImageFile):
@@ -168,19 +175,38 @@ class _WebP(WebPImageFile):
 
 
 def _avif(file: BinaryIO) -> ImageFile:
-    """Open an AVIF. libavif refuses it for a broken EXIF block, so then it is not shown that."""
+    """Open an AVIF. libavif refuses it for a broken EXIF block, so then it is not shown that.
+
+    What XMP says of its orientation does not count (MIAF: only `irot` and `imir` do).
+    """
     try:
-        return AvifImageFile(file)
+        picture = AvifImageFile(file)
     except ValueError:
         file.seek(0)
-        return AvifImageFile(BytesIO(file.read().replace(b"Exif", b"none")))
+        picture = AvifImageFile(BytesIO(file.read().replace(b"Exif", b"none")))
+    picture.info.pop("xmp", None)
+    return picture
 
 
-JPEG = Kind("image/jpeg", "jpg", rb"\xff\xd8\xff", containers.jpeg, JpegImageFile)
-PNG = Kind("image/png", "png", rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", containers.png, PngImageFile)
-WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, _WebP)
-GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile)
-AVIF = Kind("image/avif", "avif", rb"....ftyp(....){0,30}?avi[fs]", containers.avif, _avif)
+JPEG = Kind("image/jpeg", "jpg", rb"\xff\xd8\xff", containers.jpeg, JpegImageFile, stripping.jpeg)
+PNG = Kind(
+    "image/png",
+    "png",
+    rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    containers.png,
+    PngImageFile,
+    stripping.png,
+)
+WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, _WebP, stripping.webp)
+GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile, stripping.gif)
+AVIF = Kind(
+    "image/avif",
+    "avif",
+    rb"....ftyp(....){0,30}?avi[fs]",
+    containers.avif,
+    _avif,
+    stripping_avif.avif,
+)
 KINDS = (JPEG, PNG, WEBP, GIF, AVIF)
 DECODERS = ("jpeg_decoder", "zip_decoder", "gif_decoder", "raw_decoder")  # the last of pixels
 
@@ -241,8 +267,8 @@ def _open(file: BinaryIO, kind: Kind, outline: Outline) -> tuple[ImageFile, Outl
     return picture, replace(outline, width=picture.width, height=picture.height, frames=frames)
 
 
-def _decode(picture: ImageFile) -> tuple[Image.Image, int, int]:
-    """The first frame, upright, in sRGB, no larger than its largest rendition; and its full size.
+def _decode(picture: ImageFile) -> tuple[Image.Image, int, int, int]:
+    """The first frame, upright, in sRGB, no larger than its largest rendition; its full size; how it was turned.
 
     Shrinking comes first, so that whatever follows costs as little as a rendition does.
     """
@@ -256,7 +282,9 @@ def _decode(picture: ImageFile) -> tuple[Image.Image, int, int]:
     orientation = _orientation(picture)
     if orientation in UPRIGHT:
         small = small.transpose(UPRIGHT[orientation])
-    return (small, height, width) if orientation in SIDEWAYS else (small, width, height)
+    if orientation in SIDEWAYS:
+        width, height = height, width
+    return small, width, height, orientation
 
 
 def _resizable(picture: Image.Image) -> Image.Image:
@@ -321,6 +349,16 @@ def _orientation(picture: Image.Image) -> int:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return 1
+
+
+def _cuts(file: BinaryIO, kind: Kind, orientation: int) -> tuple[Cut, ...]:
+    file.seek(0)
+    content = file.read()
+    with _otherwise(NotAnImage):
+        cuts = stripping.settled(content, kind.cuts(content, orientation))
+    if len(cuts) > stripping.MAX_CUTS:
+        raise TooComplex
+    return tuple(cuts)
 
 
 def _draw(picture: Image.Image, width: int, height: int) -> tuple[Rendition, ...]:

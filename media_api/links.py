@@ -23,15 +23,33 @@ def rendition_link(image: Image, side: int, *, download: bool = False) -> Link:
     )
 
 
-def redirect_to_content(
-    image: Image, *, side: int | None = None, download: bool = False
-) -> HttpResponseRedirect:
-    """302 to a rendition, or to the original without a side. Caches forget it before the link dies."""
-    link = (
-        original_link(image, download=download)
-        if side is None
-        else rendition_link(image, side, download=download)
+def stripped_link(image: Image, *, download: bool = False) -> Link:
+    """A link to the same picture without metadata, which is the original if that carries none.
+
+    An image that was kept before such copies were made shows its largest rendition, which carries none either.
+    """
+    if not image.stripped_path:
+        return rendition_link(image, max(image.sides), download=download)
+    return image_storage().link(
+        image.stripped_path,
+        content_type=image.content_type,
+        download_as=image.name if download else "",
     )
+
+
+def redirect_to_content(
+    image: Image, *, side: int | None = None, stripped: bool = False, download: bool = False
+) -> HttpResponseRedirect:
+    """302 to a rendition, which carries no metadata; without a side to the original, or to its stripped copy.
+
+    Caches forget it before the link dies.
+    """
+    if side is not None:
+        link = rendition_link(image, side, download=download)
+    elif stripped:
+        link = stripped_link(image, download=download)
+    else:
+        link = original_link(image, download=download)
     response = HttpResponseRedirect(link.url)
     response["Cache-Control"] = f"private, max-age={settings.LINK_WINDOW // 2}"
     return response

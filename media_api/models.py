@@ -218,6 +218,11 @@ class Image(Labelled):
     """
 
     path = models.CharField(max_length=100, unique=True, help_text="Key of the original.")
+    stripped_path = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="Key of the same picture without metadata; the original's where that carries none.",
+    )
     size = models.BigIntegerField(help_text="Bytes of the original.")
     date = models.DateTimeField(help_text="When it was uploaded.")
     content_type = models.CharField(max_length=20)
@@ -261,6 +266,11 @@ class Image(Labelled):
                 condition=Q(content_type__in=KEPT_TYPES), name="image_is_of_a_kept_type"
             ),
         ]
+
+    @property
+    def carries_metadata(self) -> bool:
+        """Whether the original does. Of an image that was kept before we looked, it may."""
+        return self.stripped_path != self.path
 
     def rendition_key(self, side: int) -> str:
         return rendition_key(self.id, side)

@@ -38,6 +38,7 @@ from .exceptions import (
 )
 from .imaging import Facts, Limits, Rendition
 from .sides import fit, rendition_sides
+from .stripping import MAX_CUTS, MAX_NEW, Cut
 
 __all__ = ["Facts", "Limits", "Rendition", "Sandbox", "examine"]
 
@@ -82,10 +83,11 @@ class Sandbox:
         request = {"limits": asdict(limits), "memory": memory, "seconds": seconds}
         message = json.dumps(request).encode()
         file.flush()
+        size = os.fstat(file.fileno()).st_size
         for _ in range(2):
             with suppress(ServerGone):
                 answer, exit_code = self._ask(message, file, seconds * PATIENCE)
-                return understand(answer, exit_code, limits)
+                return understand(answer, exit_code, limits, size=size)
         raise DecoderCrashed("Its server died twice.")
 
     def _ask(self, message: bytes, file: BinaryIO, patience: float) -> tuple[bytes, int]:
@@ -193,8 +195,8 @@ def _read(pipe: FileIO, deadline: float, *, at_most: int) -> bytes:
 # --- what a child says, which may be a lie
 
 
-def understand(answer: bytes, exit_code: int, limits: Limits) -> Facts:
-    """The facts, if they are possible. Raises the Verdict that was told, or DecoderCrashed."""
+def understand(answer: bytes, exit_code: int, limits: Limits, *, size: int) -> Facts:
+    """The facts, if a file of `size` bytes can have them. Raises the Verdict that was told, or DecoderCrashed."""
     if exit_code == -signal.SIGXCPU:
         raise TooComplex
     if exit_code:
@@ -206,12 +208,12 @@ def understand(answer: bytes, exit_code: int, limits: Limits) -> Facts:
             raise VERDICTS[told["verdict"]]
         if "fault" in told:
             raise DecoderCrashed(str(told["fault"])[:MAX_FAULT])
-        return _facts(told, bodies, limits)
+        return _facts(told, bodies, limits, size)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DecoderCrashed("It did not make sense.") from error
 
 
-def _facts(told: dict[str, Any], bodies: bytes, limits: Limits) -> Facts:
+def _facts(told: dict[str, Any], bodies: bytes, limits: Limits, size: int) -> Facts:
     kind = {kind.content_type: kind for kind in imaging.KINDS}[told["content_type"]]
     _must(told["extension"] == kind.extension)
     width, height, frames = map(_count, (told["width"], told["height"], told["frames"]))
@@ -228,6 +230,7 @@ def _facts(told: dict[str, Any], bodies: bytes, limits: Limits) -> Facts:
         frames=frames,
         placeholder=placeholder,
         renditions=tuple(_renditions(width, height, told["renditions"], bodies)),
+        cuts=tuple(_cuts(told["cuts"], size)),
     )
 
 
@@ -242,6 +245,18 @@ def _renditions(width: int, height: int, sizes: list[Any], bodies: bytes) -> Ite
         _must((outline.width, outline.height) == expected)
         yield Rendition(side, *expected, body=body)
     _must(not bodies)
+
+
+def _cuts(cuts: list[Any], size: int) -> Iterator[Cut]:
+    """They stand in order inside the file, and what they bring is small or zeros: a copy hardly outgrows it."""
+    _must(len(cuts) <= MAX_CUTS)
+    position = 0
+    for start, end, new, zeros in cuts:
+        _must(all(type(number) is int for number in (start, end, zeros)))
+        _must(position <= start <= end <= size and 0 <= zeros <= end - start)
+        _must(len(new) <= 2 * MAX_NEW)
+        yield Cut(start, end, bytes.fromhex(new), zeros)
+        position = end
 
 
 def _count(told: Any) -> int:

@@ -26,7 +26,7 @@ from media_api.uploads import Announcement
 THREADS = 6
 SIZE = 1000
 SHA256 = "0" * 64
-FACTS = Facts("image/jpeg", "jpg", 8, 6, 1, placeholder="data:,", renditions=())
+FACTS = Facts("image/jpeg", "jpg", 8, 6, 1, placeholder="data:,", renditions=(), cuts=())
 
 
 def leave(upload: Upload) -> None:

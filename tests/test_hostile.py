@@ -55,7 +55,7 @@ PARAMETERS = {
     "GET images": "q type tag sha256 limit cursor order",
     "GET images/trash": "q type tag sha256 limit cursor order",
     "GET uploads": "state limit cursor order",
-    "GET images/{image}/content": "side download",
+    "GET images/{image}/content": "side stripped download",
     "POST uploads/{upload}/complete": "wait",
     "POST images": "wait",
     "DELETE images/{image}": "permanent",

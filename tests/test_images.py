@@ -490,6 +490,60 @@ def test_download_saves_under_the_name_of_the_image(
         assert exact == name
 
 
+def test_content_is_stripped_of_metadata_when_asked(
+    api: APIClient, alice: User, keep: Keep, storage: ImageStorage
+) -> None:
+    silent, body = pictures.jpeg(400, 300), pictures.jpeg(400, 300, comment="a secret")
+    image = keep(alice, body)
+    address = f"{API}/images/{image.id}/content"
+    assert image.stripped_path == f"images/{image.id}/stripped.jpg"
+    for query, expected in {
+        "?stripped=true": silent,
+        "?stripped=1&side=original": silent,
+        "?stripped=false": body,
+        "?stripped=": body,
+        "?side=320&stripped=true": storage.read(image.rendition_key(320)),
+    }.items():
+        shown = httpx2.get(api.get(address + query)["Location"])
+        assert shown.content == expected, query
+    shown = httpx2.get(api.get(f"{address}?stripped=true")["Location"])
+    assert shown.headers["content-type"] == "image/jpeg"
+    assert shown.headers["cache-control"] == "private, max-age=31536000, immutable"
+    saved = httpx2.get(api.get(f"{address}?stripped=true&download=true")["Location"])
+    assert saved.content == silent
+    assert 'filename="cat.jpg"' in saved.headers["content-disposition"]
+
+
+def test_what_carries_no_metadata_is_its_own_stripped_copy(
+    api: APIClient, alice: User, keep: Keep, storage: ImageStorage
+) -> None:
+    image = keep(alice)
+    address = f"{API}/images/{image.id}/content"
+    assert image.stripped_path == image.path
+    assert api.get(f"{address}?stripped=true")["Location"] == api.get(address)["Location"]
+    assert {key.rpartition("/")[2] for key in objects(storage)} == {
+        *("320.webp", "image.json", "original.jpg")
+    }
+
+
+def test_of_what_was_kept_before_there_were_copies_a_rendition_is_shown(
+    api: APIClient, alice: User, keep: Keep, storage: ImageStorage
+) -> None:
+    image = keep(alice, pictures.jpeg(1000, 500, comment="a secret"))
+    Image.objects.update(stripped_path="")
+    shown = httpx2.get(api.get(f"{API}/images/{image.id}/content?stripped=true")["Location"])
+    assert shown.content == storage.read(image.rendition_key(640))
+
+
+@pytest.mark.parametrize("switch", ["stripped", "download"])
+@pytest.mark.parametrize("value", ["yes", "on", "2", "truth", "%00"])
+def test_a_switch_is_true_or_false(
+    api: APIClient, alice: User, keep: Keep, switch: str, value: str
+) -> None:
+    answer = api.get(f"{API}/images/{keep(alice).id}/content?{switch}={value}")
+    assert refusal(answer) == (422, "invalid")
+
+
 @pytest.mark.parametrize("side", ["0", "-1", "huge", "1.5", "²"])
 def test_a_side_is_a_number_of_pixels(api: APIClient, alice: User, keep: Keep, side: str) -> None:
     answer = api.get(f"{API}/images/{keep(alice).id}/content?side={side}")

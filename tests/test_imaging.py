@@ -172,7 +172,7 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(name: str) -> None:
 @pytest.mark.parametrize("rest", [b"<script>alert(1)</script>", b"PK\x03\x04" * 9, b"\0" * 4000])
 def test_what_follows_a_picture_changes_nothing(name: str, rest: bytes) -> None:
     body = GOOD[name]
-    assert look(body + rest) == look(body)
+    assert replace(look(body + rest), cuts=()) == replace(look(body), cuts=())
 
 
 def test_a_cut_jpeg_is_refused_where_it_is_decoded_at_a_reduced_scale() -> None:

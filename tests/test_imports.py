@@ -14,7 +14,7 @@ def below(package: str, names: str) -> set[str]:
 
 
 PURE = below("media_api", "exceptions sides presign")
-DECODING = below("media_api", "containers imaging")
+DECODING = below("media_api", "containers stripping stripping_avif imaging")
 INSIDE = below(
     "media_api", "queue models storage verdicts epoch images uploads links accounts quotas"
 )
@@ -34,9 +34,11 @@ MAY_IMPORT = {
     "media_api.landlock": set(),
     "media_api.queue": below("media_api", "exceptions"),
     "media_api.models": set(),
-    "media_api.imaging": below("media_api", "containers sides exceptions"),
+    "media_api.stripping": below("media_api", "containers"),
+    "media_api.stripping_avif": below("media_api", "containers stripping"),
+    "media_api.imaging": below("media_api", "containers stripping stripping_avif sides exceptions"),
     "media_api.cage": below("media_api", "imaging landlock seccomp exceptions"),
-    "media_api.sandbox": below("media_api", "imaging containers sides exceptions"),
+    "media_api.sandbox": below("media_api", "imaging containers stripping sides exceptions"),
     "media_api.storage": below("media_api", "presign exceptions"),
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
@@ -46,7 +48,7 @@ MAY_IMPORT = {
     "media_api.accounts": below("media_api", "models quotas"),
     "media_api.quotas": below("media_api", "exceptions"),
     "media_api.examination": below(
-        "media_api", "sandbox images models storage verdicts exceptions"
+        "media_api", "sandbox stripping images models storage verdicts exceptions"
     ),
     "media_api.sweeps": below("media_api", "uploads models storage epoch"),
     "media_api.tasks": below("media_api", "examination images sweeps models"),

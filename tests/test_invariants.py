@@ -84,6 +84,10 @@ def killed_at_random(dice: random.Random) -> Iterator[None]:
         events.unregister("before-send.s3", strike)
 
 
+def with_metadata(*, seed: int) -> bytes:
+    return pictures.jpeg(seed=seed, comment="a secret")
+
+
 class Day:
     """Pictures are sent, killed at, deleted and swept in any order; who was promised one writes it down."""
 
@@ -93,7 +97,8 @@ class Day:
         self.promised: dict[str, bytes] = {}
 
     def send_one(self) -> None:
-        body = self.dice.choice([pictures.jpeg, pictures.png])(seed=self.dice.randrange(10**6))
+        draw = self.dice.choice([pictures.jpeg, pictures.png, with_metadata])
+        body = draw(seed=self.dice.randrange(10**6))
         if self.dice.random() < 0.2:
             body = pictures.truncated(body)
         door = self.dice.choice([send, send_bytes, send_directly, self._forget_to_complete])
@@ -188,7 +193,7 @@ def test_i2_nothing_dangling(day: Day, storage: ImageStorage) -> None:
             two_hours_pass()
         present = set(storage.keys("images/"))
         for image in Image.objects.all():
-            assert image.path in present
+            assert {image.path, image.stripped_path} <= present
             assert all(image.rendition_key(side) in present for side in image.sides)
 
 

@@ -37,7 +37,7 @@ def cage() -> Iterator[Sandbox]:
 def test_a_mutation_gets_a_verdict_or_facts_that_can_be(body: bytes) -> None:
     answer = b"".join(reply(imaging.examine, BytesIO(body), SMALL))
     with suppress(Verdict):
-        understand(answer, 0, SMALL)
+        understand(answer, 0, SMALL, size=len(body))
 
 
 def test_a_mutation_kills_no_child(cage: Sandbox) -> None:

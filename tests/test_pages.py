@@ -68,7 +68,10 @@ def file(name: str, body: bytes) -> SimpleUploadedFile:
 
 NOBODYS = uuid.UUID("01900000-0000-7000-8000-000000000000")
 PLACES = ["/", "/upload/", "/uploads/", "/trash/", "/keys/", "/account/", "/account/password/"]
-OF_IMAGE = ["/images/{}/", "/images/{}/edit/", "/images/{}/delete/", "/i/{}/original", "/i/{}/320"]
+OF_IMAGE = [
+    *("/images/{}/", "/images/{}/edit/", "/images/{}/delete/"),
+    *("/i/{}/original", "/i/{}/stripped", "/i/{}/320"),
+]
 
 
 @pytest.mark.parametrize("address", [*PLACES, *OF_IMAGE, "/trash/empty/", "/uploads/{}/"])
@@ -365,6 +368,33 @@ def test_the_links_of_an_image_work_as_they_say(pages: Client, alice: User, keep
     saved = pages.get(f"/i/{image.id}/original?download=true")["Location"]
     with urlopen(saved) as download:
         assert download.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_download_leaves_metadata_out_unless_the_original_is_asked_for(
+    pages: Client, alice: User, keep: Keep
+) -> None:
+    body = pictures.jpeg(comment="a secret")
+    image = keep(alice, body)
+    page = main(pages.get(f"/images/{image.id}/"))
+    downloads = re.findall(r'href="(/i/\S+download=true)">(.*?)</a>', page)
+    assert [words for _, words in downloads] == ["Download", "Download the original"]
+    stripped, original = (urlopen(pages.get(address)["Location"]) for address, _ in downloads)
+    with stripped, original:
+        assert stripped.read() == pictures.jpeg()
+        assert original.read() == body
+        for saved in (stripped, original):
+            assert 'filename="cat.jpg"' in saved.headers["Content-Disposition"]
+
+
+def test_where_there_is_no_metadata_there_is_no_choice(
+    pages: Client, alice: User, keep: Keep
+) -> None:
+    image = keep(alice)
+    page = main(pages.get(f"/images/{image.id}/"))
+    assert page.count("Download") == 1
+    (address,) = re.findall(r'href="(/i/\S+download=true)"', page)
+    with urlopen(pages.get(address)["Location"]) as saved:
+        assert saved.read() == pictures.jpeg()
 
 
 def test_an_animation_plays(pages: Client, alice: User, keep: Keep) -> None:

@@ -80,6 +80,7 @@ images/<uuid:image_id>/delete/             GET     session  200  200
 images/<uuid:image_id>/delete/             POST    session  302  302
 images/<uuid:image_id>/restore/            POST    session  302  302
 i/<uuid:image_id>/original                 GET     session  302  302
+i/<uuid:image_id>/stripped                 GET     session  302  302
 i/<uuid:image_id>/<int:side>               GET     session  302  302
 trash/                                     GET     session  200
 trash/empty/                               GET     session  200

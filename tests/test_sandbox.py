@@ -23,6 +23,7 @@ from media_api.exceptions import DecoderCrashed, Empty, NotAnImage, TooComplex, 
 from media_api.models import Upload
 from media_api.sandbox import PATIENCE, Facts, Sandbox, understand
 from media_api.storage import ImageStorage
+from media_api.stripping import Cut
 
 from . import pictures
 from .breakouts import BREAKOUTS
@@ -84,7 +85,10 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_child_says_the_same_as_the_process_itself(cage: Sandbox, name: str) -> None:
-    assert look(cage, GOOD[name]) == imaging.examine(BytesIO(GOOD[name]), limits=LIMITS)
+    body = GOOD[name] + b"and more"
+    facts = look(cage, body)
+    assert facts == imaging.examine(BytesIO(body), limits=LIMITS)
+    assert facts.cuts
 
 
 @pytest.mark.parametrize(
@@ -203,7 +207,9 @@ def told(**changes: Any) -> bytes:
 
 
 def test_the_truth_is_understood() -> None:
-    assert understand(told(), 0, LIMITS).width == 700
+    assert understand(told(), 0, LIMITS, size=1000).width == 700
+    facts = understand(told(cuts=[[0, 9, "ff00", 3], [9, 1000, "", 0]]), 0, LIMITS, size=1000)
+    assert facts.cuts == (Cut(0, 9, b"\xff\0", 3), Cut(9, 1000))
 
 
 @pytest.mark.parametrize(
@@ -254,20 +260,38 @@ def test_the_truth_is_understood() -> None:
         told(renditions=[-1, 1]),
         told(renditions=[1, 10**9]),
         told(renditions={"320": 1, "640": 2}),
+        told(cuts=None),
+        told(cuts=1),
+        told(cuts="12"),
+        told(cuts={"0": 1}),
+        told(cuts=[[0, 10, ""]]),
+        told(cuts=[[0, 1001, "", 0]]),
+        told(cuts=[[-1, 10, "", 0]]),
+        told(cuts=[[10, 9, "", 0]]),
+        told(cuts=[[0, 10, "", 0], [9, 20, "", 0]]),
+        told(cuts=[[20, 30, "", 0], [0, 10, "", 0]]),
+        told(cuts=[[0, True, "", 0]]),
+        told(cuts=[[0.0, 10, "", 0]]),
+        told(cuts=[[0, 10, "", 11]]),
+        told(cuts=[[0, 10, "", -1]]),
+        told(cuts=[[0, 10, "no", 0]]),
+        told(cuts=[[0, 10, None, 0]]),
+        told(cuts=[[0, 10, "00" * 129, 0]]),
+        told(cuts=[[5, 5, "", 0]] * 5001),
         b'{"fault": "' + b"x" * 10_000 + b'"}',
     ],
 )
 def test_a_lie_is_a_crash(answer: bytes) -> None:
     with pytest.raises(DecoderCrashed):
-        understand(answer, 0, LIMITS)
+        understand(answer, 0, LIMITS, size=1000)
 
 
 def test_processor_time_is_a_verdict_and_other_signals_are_crashes() -> None:
     with pytest.raises(TooComplex):
-        understand(b"", -signal.SIGXCPU, LIMITS)
+        understand(b"", -signal.SIGXCPU, LIMITS, size=1000)
     for signal_number in (signal.SIGSEGV, signal.SIGSYS, signal.SIGKILL):
         with pytest.raises(DecoderCrashed):
-            understand(told(), -signal_number, LIMITS)
+            understand(told(), -signal_number, LIMITS, size=1000)
 
 
 # --- the server

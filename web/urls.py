@@ -13,6 +13,7 @@ urlpatterns = [
     path("images/<uuid:image_id>/delete/", images.delete, name="delete"),
     path("images/<uuid:image_id>/restore/", images.restore, name="restore"),
     path("i/<uuid:image_id>/original", images.content, name="original"),
+    path("i/<uuid:image_id>/stripped", images.content, {"stripped": True}, name="stripped"),
     path("i/<uuid:image_id>/<int:side>", images.content, name="rendition"),
     path("trash/", trash.trash_page, name="trash"),
     path("trash/empty/", trash.empty, name="empty-trash"),

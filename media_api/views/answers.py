@@ -34,8 +34,11 @@ def caller(request: Request) -> User:
 
 
 def flag(request: Request, name: str) -> bool:
-    """A switch in the query: `true` or `1` is on."""
-    return request.query_params.get(name, "").lower() in ("true", "1")
+    """A switch in the query: `true` or `1` is on, `false` or `0` is off, as if it were not there."""
+    text = request.query_params.get(name, "").lower()
+    if text not in ("true", "1", "false", "0", ""):
+        raise ValidationError({name: "`true` or `false`."})
+    return text in ("true", "1")
 
 
 def seconds_to_wait(request: Request) -> float:

@@ -165,19 +165,29 @@ class RestoreView(APIView):
 
 
 class ContentView(APIView):
-    """The way to the bytes: a redirect to a link that shows or saves them."""
+    """The way to the bytes: a redirect to a link that shows or saves them.
+
+    The original, or with `side` the rendition that shows it best. With `stripped` what it leads to carries no metadata.
+    """
 
     counted_as = {"GET": "links"}
 
     @extend_schema(
         summary="Show or save",
-        parameters=[OpenApiParameter("side", int), OpenApiParameter("download", bool)],
+        parameters=[
+            OpenApiParameter("side", int),
+            OpenApiParameter("stripped", bool),
+            OpenApiParameter("download", bool),
+        ],
         responses={302: None},
     )
     def get(self, request: Request, image_id: uuid.UUID) -> HttpResponseRedirect:
         image = own_image(request, image_id)
         return redirect_to_content(
-            image, side=_side(request.query_params), download=flag(request, "download")
+            image,
+            side=_side(request.query_params),
+            stripped=flag(request, "stripped"),
+            download=flag(request, "download"),
         )
 
 

@@ -95,8 +95,9 @@ def restore(request: SignedIn, image_id: uuid.UUID) -> HttpResponseRedirect:
 
 @require_safe
 def content(
-    request: SignedIn, image_id: uuid.UUID, side: int | None = None
+    request: SignedIn, image_id: uuid.UUID, side: int | None = None, *, stripped: bool = False
 ) -> HttpResponseRedirect:
     require(request, "links")
+    image = own_image(request, image_id)
     download = request.GET.get("download") in ("true", "1")
-    return redirect_to_content(own_image(request, image_id), side=side, download=download)
+    return redirect_to_content(image, side=side, stripped=stripped, download=download)
