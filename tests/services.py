@@ -57,6 +57,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     )
     bucket = Bucket(
         folder / "bucket",
+        name=BUCKET_NAME,
         host=HOST,
         port=free_port(HOST),
         credentials=credentials,
@@ -66,7 +67,6 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     for child in (postgres, bucket):
         early_config.add_cleanup(child.stop)
         child.start()
-    (bucket.root / BUCKET_NAME).mkdir()
     os.environ |= {
         "DATA": str(folder / "data"),
         "DATABASE_URL": postgres.url,

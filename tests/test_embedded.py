@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from media_api.storage import ImageStorage
 from project import embedded
 from project.embedded import Bucket, Child, NotStarted, Postgres
 from project.embedded.addresses import free_port, url
 from project.embedded.children import LOG_LIMIT
-from tests.services import HOST
+from tests.conftest import objects
+from tests.services import FOLDER, HOST
 from tests.serving import descendants, wait_until_gone
 
 
@@ -77,6 +79,7 @@ def test_the_remains_of_a_killed_bucket_are_removed(tmp_path: Path) -> None:
     remains.write_bytes(b"half")
     bucket = Bucket(
         tmp_path / "root",
+        name="shoebox",
         host=HOST,
         port=free_port(HOST),
         credentials=("somebody", "something"),
@@ -86,6 +89,17 @@ def test_the_remains_of_a_killed_bucket_are_removed(tmp_path: Path) -> None:
     bucket.start()
     bucket.stop()
     assert not remains.exists()
+
+
+def test_a_prefix_outlives_its_last_object(
+    storage: ImageStorage, pytestconfig: pytest.Config
+) -> None:
+    folder = pytestconfig.stash[FOLDER] / "bucket" / storage.bucket_name
+    for key in ("staging/x", "images/x/original.jpg"):
+        storage.keep(key, b"x", content_type="image/jpeg")
+        storage.remove([key])
+        assert (folder / key.partition("/")[0]).is_dir()
+    assert objects(storage) == []
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from project.embedded.children import MINIMAL_ENVIRONMENT, Child
 
 
 class Bucket(Child):
-    """Serves the folder `root`, each folder in it as a bucket, also to the pages of `origin`."""
+    """Serves the folder `root`, in which the folder `name` is the bucket, also to the pages of `origin`."""
 
     patience = 1.0
 
@@ -17,6 +17,7 @@ class Bucket(Child):
         self,
         root: Path,
         *,
+        name: str,
         host: str,
         port: int,
         credentials: tuple[str, str],
@@ -24,6 +25,7 @@ class Bucket(Child):
         log: Path,
     ) -> None:
         self.root = root
+        self.folder = root / name
         self.host = host
         self.port = port
         rclone = Path(sysconfig.get_path("scripts"), "rclone")
@@ -42,8 +44,15 @@ class Bucket(Child):
     def start(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_remains()
+        self._make_folders()
         super().start()
         self.wait_until(lambda: answers(reachable(self.host), self.port))
+
+    def _make_folders(self) -> None:
+        """rclone removes a folder with its last object, also while another is put there. These are never empty, and
+        a folder in them is no object."""
+        for prefix in ("staging", "images"):
+            (self.folder / prefix / ".keep").mkdir(parents=True, exist_ok=True)
 
     def _remove_remains(self) -> None:
         """What a killed rclone was writing: no listing shows it, no upload can go on with it."""

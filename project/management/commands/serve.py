@@ -178,6 +178,7 @@ def _services(host: str, chosen: Mapping[str, str]) -> tuple[Postgres, Bucket]:
     )
     bucket = Bucket(
         settings.DATA / "bucket",
+        name=settings.S3_BUCKET,
         host=host,
         port=urlsplit(chosen["S3_ENDPOINT_URL"]).port or 80,
         credentials=(chosen["S3_ACCESS_KEY_ID"], chosen["S3_SECRET_ACCESS_KEY"]),
