@@ -1,9 +1,11 @@
-"""What the cage around a decoder costs: an empty one, and on top of real work, in milliseconds."""
+"""What the cage around a decoder costs: an empty one, on top of real work, in milliseconds; and the memory of both."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import BinaryIO
@@ -33,7 +35,25 @@ def milliseconds(work: Callable[[], object], *, rounds: int) -> float:
     return median(times) * 1000
 
 
+def weighed() -> Sandbox:
+    """A cage whose server runs: it must be started while this process is small, since a peak is inherited."""
+    cage = Sandbox()
+    with tempfile.TemporaryFile() as file, suppress(Empty):
+        cage.examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
+    return cage
+
+
+def mebibytes(cage: Sandbox) -> tuple[float, float]:
+    """Resident: the idle server, and the largest child that it had. It has ended then."""
+    assert cage.server is not None
+    status = Path(f"/proc/{cage.server.process.pid}/status").read_text()
+    cage.server.control.close()
+    _, _, usage = os.wait4(cage.server.process.pid, 0)
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024, usage.ru_maxrss / 1024
+
+
 def main() -> None:
+    cages = {name: weighed() for name in PICTURES}
     cage = Sandbox()
 
     def caged(file: BinaryIO) -> None:
@@ -43,13 +63,16 @@ def main() -> None:
     with tempfile.TemporaryFile() as file:
         empty = milliseconds(partial(caged, file), rounds=200)
     print(f"{'empty cage':<14}{empty:>10.1f}")
-    print(f"{'picture':<14}{'caged':>10}{'free':>10}{'more':>8}")
+    print(f"{'picture':<14}{'caged':>10}{'free':>10}{'more':>8}{'idle MiB':>10}{'peak MiB':>10}")
     for name, make in PICTURES.items():
         with tempfile.TemporaryFile() as file:
             file.write(make())
             inside = milliseconds(partial(caged, file), rounds=9)
             outside = milliseconds(partial(imaging.examine, file, limits=LIMITS), rounds=9)
-        print(f"{name:<14}{inside:>10.1f}{outside:>10.1f}{inside / outside - 1:>8.0%}")
+            cages[name].examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
+        idle, peak = mebibytes(cages[name])
+        more = inside / outside - 1
+        print(f"{name:<14}{inside:>10.1f}{outside:>10.1f}{more:>8.0%}{idle:>10.0f}{peak:>10.0f}")
     cage.close()
 
 
