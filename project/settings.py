@@ -146,7 +146,11 @@ DEBUG = env.bool("DEBUG", default=False)
 LOG_LEVEL = env("LOG_LEVEL", default="INFO")
 LOG_FORMAT = env("LOG_FORMAT", default="auto")
 METRICS_TOKEN = env("METRICS_TOKEN", default="")
-METRICS_OPEN = HOST in ("127.0.0.1", "::1", "localhost")
+METRICS_OPEN = {HOST, _public.hostname} <= {
+    "127.0.0.1",
+    "::1",
+    "localhost",
+}  # else a proxy shows them to all
 
 # --- Django: nothing below is read from the environment -----------------------------------------
 

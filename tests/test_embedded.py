@@ -102,11 +102,13 @@ def test_a_prefix_outlives_its_last_object(
     assert objects(storage) == []
 
 
-def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
-    assert not embedded.is_running(tmp_path)
-    with embedded.lock(tmp_path):
-        assert embedded.is_running(tmp_path)
-    assert not embedded.is_running(tmp_path)
+def test_a_folder_is_held_by_one_and_nobody_else_looks_into_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert not embedded.is_running(data)
+    with embedded.lock(data):
+        assert embedded.is_running(data)
+    assert not embedded.is_running(data)
+    assert data.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_busy_bucket_port_is_left_for_a_free_one(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ client.post(f"/login/{sys.argv[1]}/", secure=True)
 print(json.dumps({
     "hsts": page.headers.get("Strict-Transport-Security"),
     "cookies": {name: {**cookie} for name, cookie in client.cookies.items()},
+    "metrics": client.get("/metrics", secure=True).status_code,
     "gallery": client.get("/", secure=True).status_code,
 }))
 """
@@ -142,6 +143,7 @@ def signed_in(alice: User, public_url: str) -> dict[str, Any]:
 def test_under_https_cookies_belong_to_this_host_alone(alice: User) -> None:
     told = signed_in(alice, "https://pictures.example.org")
     assert told["gallery"] == 200
+    assert told["metrics"] == 404  # open on loopback, where a proxy would show them to all
     assert told["hsts"].startswith("max-age=31536000")
     assert set(told["cookies"]) == {"__Host-sessionid", "__Host-csrftoken"}
     for cookie in told["cookies"].values():  # RFC 6265bis, 4.1.3.2, else browsers drop it
@@ -153,6 +155,7 @@ def test_under_https_cookies_belong_to_this_host_alone(alice: User) -> None:
 def test_without_https_there_is_nothing_to_promise(alice: User) -> None:
     told = signed_in(alice, "http://localhost:8000")
     assert told["gallery"] == 200
+    assert told["metrics"] == 200
     assert told["hsts"] is None
     assert set(told["cookies"]) == {"sessionid", "csrftoken"}
     assert told["cookies"]["sessionid"]["httponly"]

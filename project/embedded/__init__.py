@@ -49,7 +49,7 @@ class AlreadyRunning(Exception):
 @contextmanager
 def lock(data: Path) -> Iterator[None]:
     """Hold `data` alone; the kernel lets go of it however the holder ends."""
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (data / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
