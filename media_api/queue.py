@@ -11,14 +11,14 @@ from procrastinate.exceptions import ConnectorException
 from .exceptions import DatabaseUnavailable
 
 
-def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID]) -> None:
-    """Add a job for each id, by the name of the task. The request's id follows into the jobs' log lines.
+def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID], *, priority: int = 0) -> None:
+    """Add a job for each id, by the name of the task; of a higher priority it is done before others.
 
-    Raises DatabaseUnavailable.
+    The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
     """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     try:
-        app.configure_task(task, allow_unknown=False).batch_defer(
+        app.configure_task(task, allow_unknown=False, priority=priority).batch_defer(
             *({argument: str(id), "request_id": request_id} for id in ids)
         )
     except ConnectorException as error:

@@ -1,9 +1,11 @@
 """What openapi.json cannot find out by itself."""
 
+from functools import cache
 from typing import Any
 
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from .authentication import ApiKeyAuthentication, BrowserSession
@@ -48,3 +50,15 @@ class Schema(AutoSchema):
 
 def header(description: str, kind: str = "string") -> dict[str, Any]:
     return {"schema": {"type": kind}, "description": description}
+
+
+@cache
+def description() -> Any:
+    return SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+
+
+class Once(SchemaGenerator):
+    """Anybody may ask, and it takes a while: it is made once in each process, and is the same for all."""
+
+    def get_schema(self, request: Any = None, public: bool = False) -> Any:
+        return description()

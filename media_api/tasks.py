@@ -26,7 +26,7 @@ class UntilDone(BaseRetryStrategy):
         return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts, 10), LONGEST_WAIT)})
 
 
-@app.task(name="examine", retry=UntilDone(), priority=10)
+@app.task(name="examine", retry=UntilDone())
 def examine(*, upload_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, upload_id=upload_id):
         examination.examine(uuid.UUID(upload_id))

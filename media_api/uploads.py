@@ -38,6 +38,10 @@ from .storage import Part, image_storage
 
 log = structlog.get_logger(__name__)
 
+MAX_WAITING = (
+    1000  # that many of one owner keep their order among others; later ones share the last place
+)
+
 
 @dataclass(frozen=True)
 class Announcement:
@@ -208,13 +212,20 @@ def mark_staged(upload: Upload) -> None:
             locked.state = Upload.State.STAGED
             locked.staged_at = database_now()
             locked.save(update_fields=["state", "staged_at"])
-            enqueue("examine", "upload_id", [upload.id])
+            enqueue("examine", "upload_id", [upload.id], priority=turn(locked))
     if locked is None:  # kept by now, or deleted by its owner
         upload.state = Upload.State.STAGED
         return
     for field in ("state", "staged_at", "error_code", "error_detail"):
         setattr(upload, field, getattr(locked, field))
     log.info("upload_staged", upload_id=str(upload.id))
+
+
+def turn(upload: Upload) -> int:
+    """The priority of its job. The more of an owner's uploads wait, the later is the turn of one more: nobody waits
+    behind all that another has sent."""
+    waiting = Upload.objects.filter(owner_id=upload.owner_id, state=Upload.State.STAGED)
+    return MAX_WAITING - waiting[:MAX_WAITING].count()
 
 
 def refusal_of(upload: Upload) -> Refusal | None:

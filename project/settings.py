@@ -137,7 +137,7 @@ def rate(text: str) -> tuple[int, int] | None:
 
 THROTTLE_SIGN_IN = rate(env("THROTTLE_SIGN_IN", default="10/hour"))
 THROTTLE_ANNOUNCE = rate(env("THROTTLE_ANNOUNCE", default="10000/minute"))
-THROTTLE_LIST = rate(env("THROTTLE_LIST", default="3000/minute"))
+THROTTLE_LIST = rate(env("THROTTLE_LIST", default="1200/minute"))
 THROTTLE_LINKS = rate(env("THROTTLE_LINKS", default="10000/minute"))
 
 # --- what is said -------------------------------------------------------------------------------

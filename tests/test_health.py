@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from media_api.models import Image
+from media_api.schema import description
 from media_api.storage import EPOCH_KEY, ImageStorage
 from tests import pictures
 from tests.conftest import store_down
@@ -162,6 +163,14 @@ def test_the_description_has_what_the_contract_has(schema: dict[str, Any]) -> No
         path.removeprefix(API): " ".join(methods) for path, methods in schema["paths"].items()
     }
     assert described == CONTRACT
+
+
+def test_whoever_asks_for_the_description_has_it_made_once(client: Client, alice: User) -> None:
+    description.cache_clear()
+    for language in "en", "de", "fr":
+        client.get(f"{API}/openapi.json", HTTP_ACCEPT_LANGUAGE=language)
+        client.force_login(alice)
+    assert description.cache_info().misses == 1
 
 
 def test_the_description_is_made_without_a_warning() -> None:

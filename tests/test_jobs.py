@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.jobs import Job
@@ -21,7 +22,7 @@ from media_api.queue import enqueue
 from media_api.storage import ImageStorage
 from media_api.tasks import UntilDone
 from tests import pictures
-from tests.conftest import Work, objects
+from tests.conftest import Work, closing_connections, objects, worker_connector
 from tests.sending import API, announce, put, read, send
 
 Keep = Callable[..., Image]
@@ -49,6 +50,28 @@ def test_the_clock_runs_what_removes(
     assert not Image.objects.exists()
     assert objects(storage) == []
     assert not PendingDeletion.objects.filter(removed_at=None).exists()
+
+
+def test_nobody_waits_behind_all_that_another_has_sent(
+    api: APIClient, stranger: APIClient, storage: ImageStorage
+) -> None:
+    theirs = [send(stranger, pictures.jpeg()).json()["id"] for _ in range(5)]
+    mine = [send(api, pictures.jpeg()).json()["id"] for _ in range(2)]
+    order = []
+
+    def note(do: Callable[[], Any], context: JobContext, *_: Any) -> Any:
+        order.append(context.job.task_kwargs["upload_id"])
+        return closing_connections(do)
+
+    with app.replace_connector(worker_connector()) as worker:
+        worker.run_worker(
+            wait=False,
+            concurrency=1,
+            install_signal_handlers=False,
+            listen_notify=False,
+            task_middleware=[note],
+        )
+    assert order == [theirs[0], mine[0], theirs[1], mine[1], *theirs[2:]]
 
 
 def test_a_connection_that_is_lost_while_a_job_is_added_is_no_fault_of_ours() -> None:
