@@ -6,12 +6,30 @@ from django.http import HttpResponseRedirect
 from .models import Image
 from .storage import Link, image_storage
 
+# What a file of a type may be called; the first is what a name gets that says something else.
+EXTENSIONS = {
+    "image/jpeg": ("jpg", "jpeg", "jpe", "jfif"),
+    "image/png": ("png", "apng"),
+    "image/webp": ("webp",),
+    "image/gif": ("gif",),
+    "image/avif": ("avif", "avifs"),
+}
+
 
 def original_link(image: Image, *, download: bool = False) -> Link:
     """A link that shows the original, or saves it under the image's name."""
     return image_storage().link(
-        image.path, content_type=image.content_type, download_as=image.name if download else ""
+        image.path,
+        content_type=image.content_type,
+        download_as=file_name(image) if download else "",
     )
+
+
+def file_name(image: Image) -> str:
+    """The name, with an extension of what it is: a picture that is a page as well is not saved as `page.html`."""
+    known = EXTENSIONS[image.content_type]
+    has_one = image.name.lower().endswith(tuple(f".{extension}" for extension in known))
+    return image.name if has_one else f"{image.name}.{known[0]}"
 
 
 def rendition_link(image: Image, side: int, *, download: bool = False) -> Link:
@@ -33,7 +51,7 @@ def stripped_link(image: Image, *, download: bool = False) -> Link:
     return image_storage().link(
         image.stripped_path,
         content_type=image.content_type,
-        download_as=image.name if download else "",
+        download_as=file_name(image) if download else "",
     )
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import PIL.Image
@@ -533,6 +534,26 @@ def test_of_what_was_kept_before_there_were_copies_a_rendition_is_shown(
     Image.objects.update(stripped_path="")
     shown = httpx2.get(api.get(f"{API}/images/{image.id}/content?stripped=true")["Location"])
     assert shown.content == storage.read(image.rendition_key(640))
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("cat.JPEG", "cat.JPEG"),
+        ("cat", "cat.jpg"),
+        ("page.html", "page.html.jpg"),
+        ("jpg", "jpg.jpg"),
+        (".jpg", ".jpg"),
+    ],
+)
+def test_download_saves_as_what_it_is(
+    api: APIClient, alice: User, keep: Keep, name: str, saved: str
+) -> None:
+    image = keep(alice, name=name)
+    for query in "download=true", "download=true&stripped=true":
+        location = api.get(f"{API}/images/{image.id}/content?{query}")["Location"]
+        disposition = httpx2.get(location).headers["Content-Disposition"]
+        assert disposition.endswith(f"filename*=UTF-8''{quote(saved)}")
 
 
 @pytest.mark.parametrize("switch", ["stripped", "download"])
