@@ -173,6 +173,19 @@ class UnsupportedMediaType(Refusal):
     sentence = "Send a picture as multipart/form-data with a `file` or as image/* bytes, and all else as JSON."
 
 
+class TooSlow(Refusal):
+    status = 408
+    code = "too_slow"
+    sentence = "The body of the request came too slowly. Nothing of it was kept; try again."
+
+
+class Busy(Refusal):
+    status = 503
+    code = "busy"
+    sentence = "Too many slow uploads are under way. Nothing of this one was kept; try again."
+    retry_after = 5
+
+
 class RateLimited(Refusal):
     status = 429
     code = "rate_limited"

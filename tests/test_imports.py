@@ -68,6 +68,7 @@ MAY_IMPORT = {
         | below("media_api", "sides filters pagination problems authentication throttles"),
     ),
     "project.apps": set(),
+    "project.bodies": below("media_api", "exceptions"),
     "project.embedded": set(),
     "project.errors": below("media_api", "exceptions problems") | below("web", "views"),
     "project.headers": set(),
@@ -77,7 +78,7 @@ MAY_IMPORT = {
     "project.proxies": set(),
     "project.settings": below("project", "embedded logging"),
     "project.urls": below("project", "health"),
-    "project.wsgi": set(),
+    "project.wsgi": below("project", "bodies"),
 }
 
 MAY_USE = {

@@ -29,7 +29,8 @@ FORM_SIZE = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
 
 
 class PagesMiddleware:
-    """Stands before CsrfViewMiddleware, which reads the body: nobody unknown sends one, and none that is too long."""
+    """Stands before CsrfViewMiddleware, which reads the body: pages that are private take none of who is unknown, and
+    no page, the admin and what machines ask included, takes one that is too long."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -49,9 +50,10 @@ class PagesMiddleware:
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        if not is_page(request):
+        if is_api(request):
             return None
-        if getattr(view, "login_required", True) and not request.user.is_authenticated:
+        is_private = is_page(request) and getattr(view, "login_required", True)
+        if is_private and not request.user.is_authenticated:
             return sign_in_first(request)
         refusal = refusal_of_body(request)
         return error_page(request, refusal) if refusal else None
@@ -67,6 +69,11 @@ class PagesMiddleware:
 
 def is_page(request: HttpRequest) -> bool:
     return request.resolver_match is not None and request.resolver_match.app_name == "web"
+
+
+def is_api(request: HttpRequest) -> bool:
+    """It looks at lengths itself, when it knows who is asking."""
+    return request.resolver_match is not None and request.resolver_match.app_name == "api"
 
 
 def to_localhost(request: HttpRequest) -> HttpResponseRedirect | None:

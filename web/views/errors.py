@@ -49,6 +49,11 @@ WORDS = {
         "It takes what a form sends, and nothing else.",
         "Nothing was changed.",
     ),
+    408: Words(
+        "That came too slowly",
+        "The connection may be weak, or something on the way held it up.",
+        "Nothing of it was kept. Go back and send it again, with less at once.",
+    ),
     413: Words(
         "That is too much at once",
         UPLOAD_LIMIT,

@@ -26,6 +26,7 @@ from project import embedded
 from project.embedded import AlreadyRunning, Bucket, Child, NotStarted, Postgres
 from project.embedded.addresses import reachable, refusal
 
+HEAD_SIZE = 64 * 1024  # bytes of a request's head; each connection may hold as much
 PAUSE = 1.0  # seconds before a child that ended is started again
 
 
@@ -37,6 +38,8 @@ class Web(Child):
         self.public_name = urlsplit(public_url).netloc
         options = {
             "--interface": "wsgi",
+            "--http": 1,
+            "--http1-buffer-size": HEAD_SIZE,
             "--working-dir": settings.BASE_DIR,
             "--host": host,
             "--port": settings.PORT,
