@@ -31,6 +31,7 @@ NAME_LENGTH = 255
 CONTENT_TYPE_LENGTH = 100
 KEPT_TYPES = ["image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"]
 CONTENT_TYPE = r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838, 4.2
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 TAG_LENGTH = 64
 MAX_TAGS = 32
 
@@ -45,13 +46,19 @@ def uuid7() -> uuid.UUID:
 
 
 def clean_name(name: str) -> str:
-    """A label as it is kept: NFC, no control characters, at most 255 characters; never part of a key."""
-    visible = "".join(
+    """A label as it is kept: NFC, on one line, at most 255 characters; never part of a key."""
+    return on_one_line(name)[:NAME_LENGTH].strip() or "unnamed"
+
+
+def on_one_line(text: str) -> str:
+    """Without what would end the line, steer a terminal or turn the rest of the line around (UAX 9, 2.1 to 2.5)."""
+    kept = (
         character
-        for character in unicodedata.normalize("NFC", name)
-        if unicodedata.category(character) not in ("Cc", "Cs")
+        for character in unicodedata.normalize("NFC", text)
+        if unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+        and unicodedata.bidirectional(character) not in TURNING
     )
-    return visible.strip()[:NAME_LENGTH].strip() or "unnamed"
+    return "".join(kept).strip()
 
 
 def clean_tag(tag: str) -> str:
@@ -393,7 +400,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         key = self.create(
             owner=owner,
-            name=name,
+            name=on_one_line(name),
             scopes=sorted(set(scopes)),
             prefix=prefix,
             digest=digest(secret),

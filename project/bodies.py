@@ -1,8 +1,8 @@
 """Bodies that are slow to arrive, so that nobody can hold every thread by sending nothing.
 
-A thread belongs to its request until the body is read, and the server's own read cannot be interrupted. So another thread
-reads, and that of the request looks at its clock. What is not here at once needs one of a few places, and what comes too
-slowly is refused. Then the connection is closed, which also ends the read.
+A thread belongs to its request until the body is read, and the server's own read cannot be interrupted. So another
+thread reads, and that of the request looks at its clock. What is not here at once needs one of a few places, and what
+comes too slowly is refused. Then the connection is closed, which also ends the read.
 """
 
 import time

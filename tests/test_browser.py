@@ -7,11 +7,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -230,3 +231,47 @@ def test_what_waits_is_shown_when_it_is_kept(
     expect(page.get_by_text("is being looked at")).to_be_visible()
     request.getfixturevalue("worker")
     expect(page.get_by_role("img", name="cat.jpg")).to_be_visible()
+
+
+def test_names_that_are_scripts_run_nothing(open_page: Any, alice: User, worker: None) -> None:
+    """The browser would complain of a script or a style that the CSP stopped, and a dialog would open."""
+    page = open_page("/upload/")
+    opened: list[Dialog] = []
+    page.on("dialog", opened.append)
+    drop(page, cat=pictures.jpeg(300, 200))
+    expect(page.get_by_text("1 picture kept.")).to_be_visible()
+    name = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}"
+    image = Image.objects.get()
+    Image.objects.update(name=name, tags=["<svg onload=alert(3)>"])
+    key, _ = ApiKey.objects.mint(alice, scopes=["read"], name=name)
+    upload = announce(alice, Announcement(name, 10, "image/jpeg"))
+    for address in (
+        "/",
+        "/?q=" + quote(name),
+        "/uploads/",
+        f"/uploads/{upload.id}/",
+        f"/images/{image.id}/",
+        f"/images/{image.id}/edit/",
+        f"/images/{image.id}/delete/",
+        "/keys/",
+        f"/keys/{key.id}/revoke/",
+    ):
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        assert page.locator("[onerror], [onload], main script").count() == 0
+    page.goto(f"/images/{image.id}/")
+    page.get_by_text("HTML", exact=True).click()
+    page.get_by_role("button", name="Move to trash").click()
+    expect(page.get_by_text(f"{name} is in the trash.")).to_be_visible()
+    page.goto("/trash/")
+    expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+    assert opened == []
+
+
+def test_a_name_from_right_to_left_leaves_its_line_as_it_is(open_page: Any, alice: User) -> None:
+    ApiKey.objects.mint(alice, scopes=["read"], name="\u05e9\u05dc\u05d5\u05dd 7")
+    key = ApiKey.objects.get()
+    page = open_page(f"/keys/{key.id}/revoke/")
+    name = page.locator("main .break", has_text=key.name).bounding_box()
+    prefix = page.locator("main code", has_text=key.prefix).first.bounding_box()
+    assert name["x"] + name["width"] <= prefix["x"]

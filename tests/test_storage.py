@@ -286,7 +286,16 @@ def test_a_link_brings_the_type_and_caching_that_the_store_forgot(bucket: ImageS
 
 
 @pytest.mark.parametrize(
-    "name", ["cat.jpg", 'naïve "猫" 100%.jpg', "a;b\\c.jpg", "🐈" * 60 + ".jpg"]
+    "name",
+    [
+        "cat.jpg",
+        'naïve "猫" 100%.jpg',
+        "a;b\\c.jpg",
+        "🐈" * 255,
+        "x\r\nSet-Cookie: a=b\r\n\r\n<script>.jpg",
+        "\u202egpj.exe",
+        "a\u2028\u200b\u00a0b\x7f\x1b[2J.jpg",
+    ],
 )
 def test_a_link_saves_under_a_name(bucket: ImageStorage, name: str) -> None:
     bucket.keep("images/1/original.jpg", b"hello", content_type="image/jpeg")
@@ -296,6 +305,7 @@ def test_a_link_saves_under_a_name(bucket: ImageStorage, name: str) -> None:
     kind, _, exact = saved.headers["content-disposition"].partition("; filename*=UTF-8''")
     assert kind.startswith('attachment; filename="')
     assert unquote(exact) == name
+    assert "set-cookie" not in saved.headers
 
 
 def test_a_cache_may_ask_whether_it_changed(bucket: ImageStorage) -> None:

@@ -68,7 +68,7 @@ def _address(label: str, image: Image, size: tuple[int, int], own: str, open_url
 
 
 def _markdown(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\[]" else c for c in text)
+    return "".join(f"\\{c}" if c in "\\[]<`" else c for c in text)
 
 
 def _html(name: str, url: str, width: int, height: int) -> str:
