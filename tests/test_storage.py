@@ -183,6 +183,8 @@ def test_a_url_takes_what_was_announced(bucket: ImageStorage) -> None:
         (b"hello", {"Content-Type": "text/html"}),
         (b"hello", {}),
         (b"hello", {**PNG, "x-amz-meta-evil": "1"}),
+        (b"hello", {**PNG, "x-amz-copy-source": "/shoebox/images/1/original.png"}),
+        (b"hello", {**PNG, "x-amz-decoded-content-length": "9", "x-amz-content-sha256": "0" * 64}),
     ],
 )
 def test_a_url_takes_nothing_else(
@@ -257,7 +259,11 @@ def test_urls_die(strict: ImageStorage) -> None:
     assert httpx2.get(link).status_code == 200
     time.sleep(2.1)
     assert httpx2.put(url, content=b"hello", headers=PNG).status_code in (400, 403)
-    assert httpx2.get(link).status_code in (400, 403)
+    longer = "X-Amz-Expires=604800"
+    for late in link, f"{link}&{longer}", link.replace("?", f"?{longer}&"):
+        assert httpx2.get(late).status_code in (400, 403), late
+    for late in f"{url}&{longer}", url.replace("?", f"?{longer}&"):
+        assert httpx2.put(late, content=b"hello", headers=PNG).status_code in (400, 403), late
     assert list(strict.keys("staging/")) == []
 
 
@@ -318,9 +324,16 @@ def test_a_cache_may_ask_whether_it_changed(bucket: ImageStorage) -> None:
 def test_a_link_is_of_one_object_only(strict: ImageStorage) -> None:
     for key in "images/1/a", "images/2/a":
         strict.keep(key, b"x", content_type="image/png")
-    link = strict.link("images/1/a", content_type="image/png").url
+    link = strict.link("images/1/a", content_type="image/png", download_as="cat.png").url
     for changed in (
         link.replace("images/1", "images/2"),
+        link.replace("cat.png", "cat.html"),
+        link.replace("attachment", "inline"),
+        link.replace("immutable", "no-store"),
+        link + "&versionId=null",
+        link + "&partNumber=1",
+        link + "&acl",
+        link + "&response-content-encoding=gzip",
         link.replace("image%2Fpng", "text%2Fhtml"),
         link.replace("X-Amz-Expires=7200", "X-Amz-Expires=7201"),
         link + "&response-content-disposition=attachment",
@@ -328,8 +341,21 @@ def test_a_link_is_of_one_object_only(strict: ImageStorage) -> None:
         link.partition("images/")[0],
     ):
         assert httpx2.get(changed).status_code in (400, 403), changed
-    for method in "PUT", "DELETE":
-        assert httpx2.request(method, link).status_code == 403
+    for method in "PUT", "DELETE", "POST", "HEAD":
+        assert httpx2.request(method, link).status_code in (400, 403, 405), method
+    for again in "response-content-type=text/html", "response-content-disposition=inline":
+        for twice in f"{link}&{again}", link.replace("?", f"?{again}&"):
+            shown = httpx2.get(twice)  # some stores look at one of the two only
+            told = shown.headers["content-type"], shown.headers.get("content-disposition", "")[:10]
+            assert shown.status_code in (400, 403) or told == ("image/png", "attachment"), twice
+
+
+def test_a_picture_that_is_also_a_page_arrives_as_a_picture(bucket: ImageStorage) -> None:
+    body = pictures.jpeg() + b"<html><script>alert(1)</script></html>"
+    bucket.keep("images/1/original.jpg", body, content_type="image/jpeg")
+    link = bucket.link("images/1/original.jpg", content_type="image/jpeg").url
+    shown = httpx2.get(link, headers={"Accept": "text/html"})
+    assert (shown.content, shown.headers["content-type"]) == (body, "image/jpeg")
 
 
 def test_the_framework_gets_the_same_link(bucket: ImageStorage) -> None:
