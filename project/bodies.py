@@ -28,9 +28,10 @@ def patient(application: "WSGIApplication") -> "WSGIApplication":
     """The application, with bodies that raise Busy and TooSlow when they are read."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:
-        if environ.get("CONTENT_LENGTH", "0") == "0":
+        size = int(environ.get("CONTENT_LENGTH") or 0)  # the server has looked at it
+        if not size:
             return application(environ, start_response)
-        body = Body(environ["wsgi.input"])
+        body = Body(environ["wsgi.input"], size)
         environ["wsgi.input"] = BufferedReader(body, CHUNK)
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -46,9 +47,12 @@ def patient(application: "WSGIApplication") -> "WSGIApplication":
 
 
 class Body(RawIOBase):
-    def __init__(self, stream: "InputStream") -> None:
+    """`size` bytes from a stream. A place is held until the last of them is here."""
+
+    def __init__(self, stream: "InputStream", size: int) -> None:
         self.is_refused = False
         self._stream = stream
+        self._left = size
         self._has_place = False
 
     def readable(self) -> bool:
@@ -57,7 +61,8 @@ class Body(RawIOBase):
     def readinto(self, buffer: Any) -> int:
         chunk = self._read(min(len(buffer), CHUNK))
         buffer[: len(chunk)] = chunk
-        if not chunk:
+        self._left -= len(chunk)
+        if not chunk or self._left <= 0:
             self.give_place()
         return len(chunk)
 
@@ -72,7 +77,7 @@ class Body(RawIOBase):
         self._has_place = self._has_place or _places.acquire(blocking=False)
         if not self._has_place:
             self.is_refused = True
-            raise Busy
+            raise Busy from None
         try:
             return arriving.result(settings.BODY_TIMEOUT)
         except TimeoutError:

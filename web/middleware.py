@@ -55,7 +55,7 @@ class PagesMiddleware:
         is_private = is_page(request) and getattr(view, "login_required", True)
         if is_private and not request.user.is_authenticated:
             return sign_in_first(request)
-        refusal = refusal_of_body(request)
+        refusal = refusal_of_body(request) or refusal_on_the_way(request)
         return error_page(request, refusal) if refusal else None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
@@ -112,5 +112,14 @@ def refusal_of_files(request: HttpRequest, length: int) -> Refusal | None:
     try:
         require_room(cast(User, request.user), more=max(1, length - FORM_SIZE))
     except QuotaExceeded as refusal:
+        return refusal
+    return None
+
+
+def refusal_on_the_way(request: HttpRequest) -> Refusal | None:
+    """Of a body that comes too slowly. Met here, as in CsrfViewMiddleware it would be logged as a fault of ours."""
+    try:
+        _ = request.POST
+    except Refusal as refusal:
         return refusal
     return None
