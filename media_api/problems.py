@@ -94,7 +94,8 @@ def headers_of(refusal: Refusal) -> dict[str, str]:
 
 
 def log_fault(refusal: Refusal, error: BaseException) -> None:
-    if refusal.status >= 500:
+    is_ours = refusal.status >= 500 and not isinstance(refusal, exceptions.Busy)
+    if is_ours:
         log.error("request_failed", code=refusal.code, exc_info=error)
 
 
