@@ -5,9 +5,9 @@ import django
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.utils.http import parse_header_parameters
 
-from project.bodies import patient
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+from project.bodies import patient  # it reads the settings
 
 
 class Request(WSGIRequest):

@@ -1,4 +1,4 @@
-"""What every answer says to browsers, whoever asks for whatever; and the cookies."""
+"""What every answer says to browsers, whoever asks for whatever; the cookies."""
 
 import json
 import os
@@ -97,6 +97,12 @@ def test_what_a_form_refuses_has_them(staff: Client) -> None:
     answer = client.post("/keys/", {"scopes": "read"})
     assert answer.status_code == 403
     check(answer)
+
+
+def test_a_server_needs_no_variable_but_those_of_the_settings() -> None:
+    environment = {n: v for n, v in os.environ.items() if n != "DJANGO_SETTINGS_MODULE"}
+    command = [sys.executable, "-c", "import project.wsgi; print(project.wsgi.application)"]
+    assert "function" in subprocess.check_output(command, env=environment, text=True)
 
 
 # --- under https ----------------------------------------------------------------------------------
