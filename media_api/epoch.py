@@ -31,6 +31,15 @@ def require_own_bucket() -> None:
         raise ForeignBucket("its `_meta/epoch` is not that of this database")
 
 
+def is_own_bucket() -> bool:
+    """Whether what it says of its objects can be believed: not that of a bucket on a volume that is not there."""
+    try:
+        require_own_bucket()
+    except (ForeignBucket, FileNotFoundError):
+        return False
+    return True
+
+
 def epoch() -> uuid.UUID:
     installation, _ = Installation.objects.get_or_create(id=1)
     return installation.epoch

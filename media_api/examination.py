@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F
 
 from . import sandbox
+from .epoch import is_own_bucket
 from .exceptions import (
     ChecksumMismatch,
     SizeMismatch,
@@ -57,6 +58,8 @@ def fetch(upload: Upload, file: BinaryIO) -> str:
     try:
         size, sha256 = image_storage().fetch(upload.key, file, limit=upload.size)
     except FileNotFoundError as error:
+        if not is_own_bucket():
+            raise StorageUnavailable("The bucket is not there.") from error
         raise SizeMismatch("Its bytes are not in the bucket any more. Send it again.") from error
     if size != upload.size:
         raise SizeMismatch

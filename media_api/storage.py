@@ -9,17 +9,24 @@ Every call raises StorageUnavailable when the bucket does not answer or refuses;
 """
 
 import hashlib
+import os
+import re
 import threading
-from collections.abc import Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import boto3
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 
@@ -28,12 +35,14 @@ from .presign import Bucket, Credentials, expires_at, presign, window_start
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef
 
 IMMUTABLE = "private, max-age=31536000, immutable"
 EPOCH_KEY = "_meta/epoch"
 CHUNK = 256 * 1024
-MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound", "NoSuchBucket"}
+MISSING = {"NoSuchKey", "NoSuchUpload"}
+MD5 = re.compile("[0-9a-f]{32}")
+PROBE_TIMEOUT = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
             endpoint_url=endpoint_url, client_config=CLIENT_CONFIG, default_acl=None, **options
         )
         self.link_window = link_window
+        self.inner = Bucket(endpoint_url, self.bucket_name, self.region_name)
         self.public = Bucket(public_endpoint_url, self.bucket_name, self.region_name)
         self.viewer = Credentials(self.access_key, self.secret_key)
         self.uploader = Credentials(*upload_credentials)
@@ -120,14 +130,16 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
 
     def stage(self, key: str, file: IO[bytes], *, size: int, content_type: str) -> None:
         """Put `size` bytes of a file under a staging key, in constant memory."""
+        self._put(key, file, ContentLength=size, ContentType=content_type)
+
+    def _put(self, key: str, file: IO[bytes], **headers: Any) -> None:
+        """With the MD5 of what we mean, which every store holds against what arrives."""
+        digest = b64encode(md5_of(file).digest()).decode()
         with answered():
-            self.client.put_object(
-                Bucket=self.bucket_name,
-                Key=key,
-                Body=file,
-                ContentLength=size,
-                ContentType=content_type,
+            answer = self.client.put_object(
+                Bucket=self.bucket_name, Key=key, Body=file, ContentMD5=digest, **headers
             )
+        etag_of(answer)
 
     def begin_parts(self, key: str, *, content_type: str) -> str:
         """The store's UploadId of a new upload in parts."""
@@ -190,31 +202,43 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
     def fetch(self, key: str, file: IO[bytes], *, limit: int) -> tuple[int, str]:
         """Copy an object into a file and rewind it; its size in bytes and SHA-256, computed on the way.
 
-        Reads at most one byte more than `limit`. Raises FileNotFoundError.
+        Reads at most one byte more than `limit`. Raises FileNotFoundError, and StorageUnavailable when other bytes
+        arrive than the store has: an ETag that looks like an MD5 is one (but of an object encrypted with a key of the
+        customer's), and what has another ETag must come twice the same.
         """
+        answer, size, sha256 = self._copy(key, file, limit)
+        file.seek(0)
+        etag = etag_of(answer)
+        if size > limit:
+            return size, sha256
+        if MD5.fullmatch(etag) and not answer.get("SSEKMSKeyId"):
+            is_whole = etag == md5_of(file).hexdigest()
+        else:
+            with open(os.devnull, "wb") as nowhere:
+                is_whole = self._copy(key, nowhere, limit)[1:] == (size, sha256)
+        if not is_whole:
+            raise StorageUnavailable("Other bytes arrived than the store has.")
+        return size, sha256
+
+    def _copy(
+        self, key: str, file: IO[bytes], limit: int
+    ) -> "tuple[GetObjectOutputTypeDef, int, str]":
         sha256, size = hashlib.sha256(), 0
         with answered():
-            body = self.client.get_object(Bucket=self.bucket_name, Key=key)["Body"]
-            with body:
+            answer = self.client.get_object(Bucket=self.bucket_name, Key=key)
+            with answer["Body"] as body:
                 while size <= limit and (chunk := body.read(min(CHUNK, limit + 1 - size))):
                     sha256.update(chunk)
                     file.write(chunk)
                     size += len(chunk)
-        file.seek(0)
-        return size, sha256.hexdigest()
+        return answer, size, sha256.hexdigest()
 
     def keep(
         self, key: str, body: IO[bytes] | bytes, *, content_type: str, caching: str = IMMUTABLE
     ) -> None:
         """Put bytes under a key of ours, where they never change unless `caching` says so."""
-        with answered():
-            self.client.put_object(
-                Bucket=self.bucket_name,
-                Key=key,
-                Body=body,
-                ContentType=content_type,
-                CacheControl=caching,
-            )
+        file = BytesIO(body) if isinstance(body, bytes) else body
+        self._put(key, file, ContentType=content_type, CacheControl=caching)
 
     def read(self, key: str) -> bytes:
         """A small object, whole. Raises FileNotFoundError."""
@@ -225,9 +249,28 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         """Bytes of an object, or None when there is none."""
         try:
             with answered():
-                return self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"]
+                answer = self.client.head_object(Bucket=self.bucket_name, Key=key)
         except FileNotFoundError:
             return None
+        etag_of(answer)
+        return answer["ContentLength"]
+
+    def is_claimed(self) -> bool:
+        """Whether the bucket has its epoch. Asked only once and for seconds, by somebody who will ask again soon:
+        the client has the patience of an upload."""
+        url = presign(
+            "HEAD",
+            EPOCH_KEY,
+            bucket=self.inner,
+            credentials=self.viewer,
+            at=datetime.now(UTC),
+            expires=60,
+        )
+        with answered():
+            answer = urllib3.request("HEAD", url, timeout=PROBE_TIMEOUT, retries=False)
+        if answer.status not in (200, 404):
+            raise StorageUnavailable(f"It answered {answer.status}.")
+        return answer.status == 200
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, a page of 1,000 at a time."""
@@ -293,7 +336,7 @@ CLIENT_CONFIG = Config(
     response_checksum_validation="when_required",
     connect_timeout=2,
     read_timeout=10,
-    retries={"mode": "standard", "max_attempts": 2},
+    retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=32,
 )
 
@@ -304,12 +347,34 @@ def answered(*, missing_is_fine: bool = False) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response["Error"]["Code"] not in MISSING:
+        if not is_missing(error):
             raise StorageUnavailable from error
         if not missing_is_fine:
             raise FileNotFoundError from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError, urllib3.exceptions.HTTPError) as error:
         raise StorageUnavailable from error
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether the store says so. A mere 404 is that of a proxy which does not know where the store is, but to HEAD,
+    whose answer has no body to say more."""
+    code = error.response["Error"]["Code"]
+    return code in MISSING or (code == "404" and error.operation_name.startswith("Head"))
+
+
+def etag_of(answer: Mapping[str, Any]) -> str:
+    """What every store says of an object, and a captive portal in its place does not."""
+    if not answer.get("ETag"):
+        raise StorageUnavailable("It was not a store that answered.")
+    return str(answer["ETag"]).strip('"').lower()
+
+
+def md5_of(file: IO[bytes]) -> "hashlib._Hash":
+    """The MD5 of a file, which is rewound before and after."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))  # type: ignore[arg-type]
+    file.seek(0)
+    return digest
 
 
 def attachment(name: str) -> str:

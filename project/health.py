@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from media_api.exceptions import StorageUnavailable
 from media_api.models import Image, PendingDeletion, Upload
-from media_api.storage import EPOCH_KEY, image_storage
+from media_api.storage import image_storage
 
 
 @require_safe
@@ -40,7 +40,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 def bucket_state() -> str:
     try:
-        return "ok" if image_storage().size_of(EPOCH_KEY) is not None else "not prepared"
+        return "ok" if image_storage().is_claimed() else "not prepared"
     except StorageUnavailable:
         return "down"
 

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "media_api.accounts": below("media_api", "models quotas"),
     "media_api.quotas": below("media_api", "exceptions"),
     "media_api.examination": below(
-        "media_api", "sandbox stripping images models storage verdicts exceptions"
+        "media_api", "sandbox stripping images models storage verdicts epoch exceptions"
     ),
     "media_api.sweeps": below("media_api", "uploads models storage epoch"),
     "media_api.tasks": below("media_api", "examination images sweeps models"),
