@@ -1,11 +1,18 @@
 """The queue: jobs are rows in the same Postgres, so they begin and vanish with the transaction that they belong to."""
 
+import asyncio
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
 import psycopg
 import structlog
+from procrastinate import App, PsycopgConnector
+from procrastinate.connector import BaseAsyncConnector
 from procrastinate.contrib.django import app
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ConnectorException
 
 from .exceptions import DatabaseUnavailable
@@ -25,3 +32,42 @@ def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID], *, priority: int
         if isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
             raise DatabaseUnavailable from error
         raise
+
+
+# --- the worker's connections ---------------------------------------------------------------------
+
+PATIENCE = (
+    4.0  # seconds that a worker at work waits for a connection, before it ends and is started again
+)
+PAUSE = 1.0  # seconds between the attempts of one that starts
+
+
+class WorkerConnector(PsycopgConnector):
+    """Back soon after the database is. The library's own would wait half a minute, and longer each time, also to say
+    that it stops; one that starts asks every second here, for as long as it takes."""
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        super().__init__(kwargs=parameters, timeout=PATIENCE)
+        self.parameters = parameters
+
+    async def open_async(self, pool: Any = None) -> None:
+        while not await self._is_there():
+            await asyncio.sleep(PAUSE)
+        await super().open_async(pool)
+
+    async def _is_there(self) -> bool:
+        with suppress(psycopg.OperationalError):
+            connection = await psycopg.AsyncConnection.connect(**self.parameters)
+            await connection.close()
+            return True
+        return False
+
+
+class Connector(DjangoConnector):
+    def get_worker_connector(self) -> BaseAsyncConnector:
+        return WorkerConnector(connector_params())
+
+
+def connect(app: App) -> None:
+    """PROCRASTINATE_ON_APP_READY."""
+    app.connector = Connector()

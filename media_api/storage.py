@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -214,7 +215,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         if MD5.fullmatch(etag) and not answer.get("SSEKMSKeyId"):
             is_whole = etag == md5_of(file).hexdigest()
         else:
-            with open(os.devnull, "wb") as nowhere:
+            with Path(os.devnull).open("wb") as nowhere:
                 is_whole = self._copy(key, nowhere, limit)[1:] == (size, sha256)
         if not is_whole:
             raise StorageUnavailable("Other bytes arrived than the store has.")

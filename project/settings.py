@@ -309,6 +309,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "fetch_job_polling_interval": 1,
     "shutdown_graceful_timeout": 5,
 }
+PROCRASTINATE_ON_APP_READY = "media_api.queue.connect"
 
 CSRF_FAILURE_VIEW = "project.errors.forbidden"
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)

@@ -1,24 +1,36 @@
 """What may fail below the service fails, and nothing is lost: the bucket, the database, a disk."""
 
+import os
+import resource
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
 from botocore.config import Config
+from django.db import connection
 from rest_framework.test import APIClient
 
 from media_api import examination, sweeps
 from media_api.exceptions import StorageUnavailable
 from media_api.models import Image, Upload
 from media_api.storage import CLIENT_CONFIG, ImageStorage
+from project.embedded import environment
+from project.embedded.addresses import free_port
 from tests import faulty as faults
 from tests import pictures
 from tests.conftest import Work, objects, stored_on
 from tests.faulty import Exchange, Fault, Faulty
 from tests.sending import API, Answer, announce, complete, put, read, refusal, send
-from tests.services import Store
-from tests.serving import wait_until
+from tests.services import HOST, Store
+from tests.serving import READY, Service, command_line, wait_until
 
 QUICK = 0.5  # seconds: what does not need the bucket
 PATIENCE = Config(read_timeout=2.5)  # seconds, of a client that else waits for ten
@@ -150,3 +162,241 @@ def timed(ask: Callable[[], Answer]) -> float:
     began = time.monotonic()
     assert ask().status_code == 200
     return time.monotonic() - began
+
+
+# --- the database -----------------------------------------------------------------------------------
+
+SOON = 5  # seconds, to an answer without a database
+BACK = 10  # seconds after its return until all is as it was
+SHORT, LONG = (
+    2,
+    12,
+)  # seconds without it: until somebody notices, until the worker has ended over it
+
+
+class Sender:
+    """Sends pictures to a whole service, and remembers which were acknowledged."""
+
+    def __init__(self, service: Service, key: str) -> None:
+        self.http = httpx2.Client(
+            base_url=f"http://{HOST}:{service.port}",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=60,
+            trust_env=False,
+        )
+        self.kept: dict[str, bytes] = {}
+
+    def send(
+        self, seed: int, *, wait: int = 25, size: tuple[int, int] = (64, 48)
+    ) -> httpx2.Response:
+        body = pictures.jpeg(*size, seed=seed)
+        answer = self.http.post(
+            f"{API}/images?wait={wait}", content=body, headers={"Content-Type": "image/jpeg"}
+        )
+        if answer.status_code in (201, 202):
+            self.kept[answer.json()["id"]] = body
+        return answer
+
+    def status(self, path: str) -> int:
+        """Of an answer in time, also without a database."""
+        began = time.monotonic()
+        status = self.http.get(path).status_code
+        assert time.monotonic() - began < SOON
+        return status
+
+    def assert_nothing_lost(self) -> None:
+        wait_until(lambda: self.http.get(f"{API}/uploads").json()["results"] == [], seconds=60)
+        for image_id, body in self.kept.items():
+            image = self.http.get(f"{API}/images/{image_id}").json()
+            assert httpx2.get(image["original"]["url"]).content == body
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(
+        tmp_path_factory.mktemp("outages") / "data", port=free_port(HOST), WEB_WORKERS="1"
+    )
+    service.start()
+    service.wait_for(READY)
+    yield service
+    service.kill()
+
+
+@pytest.fixture(scope="module")
+def sender(service: Service) -> Iterator[Sender]:
+    made = service.manage("apikey", "create", "admin", "--scope", "read", "--scope", "write")
+    sender = Sender(service, made.stdout.strip())
+    yield sender
+    sender.http.close()
+
+
+@contextmanager
+def without_postgres(service: Service, how: signal.Signals) -> Iterator[None]:
+    """Its parent, who would start it again, sleeps meanwhile."""
+    assert service.process
+    os.kill(service.process.pid, signal.SIGSTOP)
+    postgres = service.child("bin/postgres")
+    os.kill(postgres, how)
+    wait_until(lambda: not command_line(postgres))
+    try:
+        yield
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=lambda how: how.name
+)
+def test_the_database_goes_and_comes_back(
+    service: Service, sender: Sender, how: signal.Signals
+) -> None:
+    """Stopped, stopped at once, killed. The worker ends over it and is started again; the web server does not."""
+    web = service.child("granian")
+    assert sender.send(0).status_code == 201
+    with without_postgres(service, how):
+        gone = time.monotonic()
+        while time.monotonic() - gone < (LONG if how == signal.SIGINT else SHORT):
+            assert sender.status("/livez") == 200
+            assert sender.status("/readyz") == 503
+            assert refusal(sender.send(1)) == (503, "database_unavailable")
+            time.sleep(0.2)
+    wait_until(lambda: sender.status("/readyz") == 200, seconds=30)
+    back = time.monotonic()
+    assert sender.send(2).status_code == 201
+    assert time.monotonic() - back < BACK
+    sender.assert_nothing_lost()
+    assert service.child("granian") == web
+
+
+def test_connections_are_cut_one_by_one(service: Service, sender: Sender) -> None:
+    """Whose was cut is told to come again, or has noticed nothing."""
+    address = environment(service.data)["DATABASE_URL"]
+    answers = []
+    with psycopg.connect(address, autocommit=True) as database:
+        for (pid,) in database.execute(OTHERS).fetchall():
+            database.execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
+            answers.append(sender.send(pid, wait=0))
+    assert {answer.status_code for answer in answers} <= {202, 503}
+    assert sender.status("/readyz") == 200
+    cut = time.monotonic()
+    assert sender.send(3).status_code == 201
+    assert time.monotonic() - cut < 2 * BACK
+    sender.assert_nothing_lost()
+
+
+OTHERS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+def test_the_service_is_stopped_under_load(service: Service, sender: Sender) -> None:
+    """What was asked is answered, and the job that runs ends or is done later."""
+    places = 4  # who waits: half of WEB_THREADS
+    before = service.output.read_text().count("upload_staged")
+    with ThreadPoolExecutor(places) as pool:
+        asked = [pool.submit(sender.send, seed, size=(3000, 2000)) for seed in range(places)]
+        wait_until(
+            lambda: service.output.read_text().count("upload_staged") >= before + places, seconds=60
+        )
+        assert service.process
+        service.process.terminate()
+        assert service.process.wait(30) == 0
+        assert {answer.result().status_code for answer in asked} <= {201, 202}
+    service.start()
+    service.wait_for(READY)
+    sender.assert_nothing_lost()
+
+
+@pytest.fixture
+def exhausted(api: APIClient) -> Iterator[None]:
+    """Every connection that Postgres has is somebody else's."""
+    parameters = connection.get_connection_params()
+    parameters.pop("cursor_factory", None)
+    parameters.pop("context", None)
+    connection.close()
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(psycopg.connect(**parameters))
+            except psycopg.OperationalError:
+                break
+        yield
+
+
+def test_no_connection_is_left(api: APIClient, exhausted: None) -> None:
+    began = time.monotonic()
+    assert api.get("/livez").status_code == 200
+    assert api.get("/readyz").status_code == 503
+    assert refusal(api.get(f"{API}/images")) == (503, "database_unavailable")
+    assert refusal(send(api, pictures.jpeg())) == (503, "database_unavailable")
+    assert time.monotonic() - began < SOON
+
+
+# --- disks ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def full(table: str) -> Iterator[None]:
+    """What Postgres says of a table when its disk is full (SQLSTATE 53100)."""
+    sql(FULL)
+    sql(f"CREATE TRIGGER full_disk BEFORE INSERT ON {table} EXECUTE FUNCTION full_disk()")
+    try:
+        yield
+    finally:
+        sql("DROP FUNCTION full_disk CASCADE")
+
+
+FULL = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE disk_full USING MESSAGE = 'could not extend file: No space left on device'; END $$
+"""
+
+
+def sql(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_the_disk_of_the_database_is_full(
+    api: APIClient, work: Work, storage: ImageStorage
+) -> None:
+    body = pictures.jpeg()
+    staged = send(api, body).json()["id"]
+    with full("media_api_upload"):
+        assert refusal(send(api, body)) == (503, "database_unavailable")
+    with full("media_api_image"):
+        work()
+        assert waits(staged)
+    wait_until_kept({staged}, work)
+    assert {key.split("/")[1] for key in objects(storage)} == {staged}
+
+
+def test_the_disk_of_the_worker_is_full(api: APIClient, work: Work, tmp_path: Path) -> None:
+    """Its temporary file cannot grow: RLIMIT_FSIZE, which needs no right to mount anything."""
+    body = pictures.jpeg(2400, 1800, quality=100)
+    assert len(body) > FILE_LIMIT
+    staged = send(api, body).json()["id"]
+    command = [sys.executable, "manage.py", "procrastinate", "worker", "--one-shot"]
+    done = subprocess.run(
+        command,
+        env=os.environ
+        | {
+            "DATABASE_URL": database_of_the_test(),
+            "S3_UPLOAD_ACCESS_KEY_ID": "another",  # as must be where this is not embedded
+            "TMPDIR": str(tmp_path),
+        },
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT)),
+        capture_output=True,
+        text=True,
+    )
+    assert "job_retried" in done.stderr
+    assert "File too large" in done.stderr
+    assert waits(staged)
+    assert list(tmp_path.iterdir()) == []
+    wait_until_kept({staged}, work)
+
+
+FILE_LIMIT = 1024 * 1024
+
+
+def database_of_the_test() -> str:
+    name = connection.settings_dict["NAME"]
+    return os.environ["DATABASE_URL"].replace("/postgres?", f"/{name}?")

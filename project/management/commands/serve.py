@@ -33,6 +33,8 @@ PAUSE = 1.0  # seconds before a child that ended is started again
 class Web(Child):
     """Ready when /readyz is: the workers have loaded the app, and the database has its tables."""
 
+    patience = 12.0  # requests that have begun are answered
+
     def __init__(self, host: str, public_url: str, environment: Mapping[str, str]) -> None:
         self.address = reachable(host), settings.PORT
         self.public_name = urlsplit(public_url).netloc
@@ -45,7 +47,7 @@ class Web(Child):
             "--port": settings.PORT,
             "--workers": settings.WEB_WORKERS,
             "--blocking-threads": settings.WEB_THREADS,
-            "--workers-kill-timeout": 2,
+            "--workers-kill-timeout": 10,
             "--log-level": "error",
         }
         arguments = [str(word) for option in options.items() for word in option]
