@@ -101,6 +101,27 @@ class AlreadyKept(Refusal):
     sentence = "This upload is an image already. Delete the image instead."
 
 
+class InProgress(Refusal):
+    status = 409
+    code = "in_progress"
+    sentence = (
+        "The first request with this Idempotency-Key is still at work. Ask again in a few seconds."
+    )
+    retry_after = 5
+
+
+class IdempotencyConflict(Refusal):
+    status = 422
+    code = "idempotency_conflict"
+    sentence = "This Idempotency-Key came with another upload. Use a new key for each upload."
+
+
+class Gone(Refusal):
+    status = 410
+    code = "gone"
+    sentence = "What came with this Idempotency-Key was deleted. Use a new key to send it again."
+
+
 class Trashed(Refusal):
     status = 409
     code = "trashed"

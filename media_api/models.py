@@ -309,6 +309,35 @@ class PendingDeletion(models.Model):
         return str(self.id)
 
 
+class IdempotencyKey(models.Model):
+    """Which upload an owner's request began, and a repeat of it means (`idempotency`).
+
+    Written in the transaction that writes the Upload, and kept for a day whatever becomes of that. `upload_id` is no
+    foreign key: the Upload ends and its Image may be deleted, and a repeat shall still not begin another.
+    """
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="idempotency_keys"
+    )
+    path = models.CharField(max_length=100, help_text="Of the request.")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of what was announced.")
+    upload_id = models.UUIDField()
+    leased_until = models.DateTimeField(
+        null=True, help_text="Until then the request that began the upload may be busy with it."
+    )
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index("expires_at", name="idempotencykey_expiry")]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "path", "key"], name="idempotencykey_is_one"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Usage(models.Model):
     """What an owner's images and living uploads take, trash included. Written by triggers only (migration 0004).
 

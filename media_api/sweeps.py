@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from .epoch import require_own_bucket
-from .models import Throttle, Upload, database_now, staging_key
+from .models import IdempotencyKey, Throttle, Upload, database_now, staging_key
 from .storage import image_storage
 from .uploads import clear_staging
 
@@ -62,6 +62,12 @@ def sweep_staging() -> int:
         if key not in living:
             storage.abort_parts(key, multipart_id)
     return len(left_over)
+
+
+def forget_idempotency_keys() -> int:
+    """Those that are a day old; a request that comes with one then is no repeat. How many there were."""
+    forgotten, _ = IdempotencyKey.objects.filter(expires_at__lt=Now()).delete()
+    return forgotten
 
 
 def forget_throttles() -> int:

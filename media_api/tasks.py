@@ -61,6 +61,7 @@ periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
 periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)
 periodic("forget_throttles", "23 * * * *")(sweeps.forget_throttles)
+periodic("forget_idempotency_keys", "37 * * * *")(sweeps.forget_idempotency_keys)
 
 
 @app.periodic(cron="*/10 * * * * *")

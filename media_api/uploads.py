@@ -11,7 +11,7 @@ step may run twice at the same time; the transaction that ends the Upload has on
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, BinaryIO
 
@@ -20,6 +20,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from . import idempotency
 from .exceptions import (
     AlreadyKept,
     Empty,
@@ -30,7 +31,14 @@ from .exceptions import (
     UploadExpired,
     verdict_of,
 )
-from .models import Image, Upload, clean_content_type, clean_name, database_now
+from .models import (
+    IdempotencyKey,
+    Image,
+    Upload,
+    clean_content_type,
+    clean_name,
+    database_now,
+)
 from .presign import LONGEST
 from .queue import enqueue
 from .quotas import require_room
@@ -54,18 +62,31 @@ class Announcement:
     tags: Sequence[str] = ()
 
 
-def announce(owner: User, announcement: Announcement, *, in_parts: bool = True) -> Upload:
-    """Write the row of an upload; above PART_THRESHOLD bytes it is to be sent in parts, if it may.
+def announce(
+    owner: User, announcement: Announcement, *, key: IdempotencyKey | None = None
+) -> Upload:
+    """Write the row of an upload; above PART_THRESHOLD bytes it is to be sent in parts.
 
-    Raises Empty, TooLarge and QuotaExceeded.
+    With a key that was seen before it is the upload of then, as it is now. Raises Empty, TooLarge and QuotaExceeded;
+    with a key also IdempotencyConflict, InProgress and Gone.
     """
+    in_parts = announcement.size > settings.PART_THRESHOLD
+    draft = drafted(owner, announcement, in_parts=in_parts)
+    upload = begin(draft, key, is_leased=in_parts)
+    if upload.state == Upload.State.ANNOUNCED and upload.part_size and not upload.multipart_id:
+        with withdrawn_on_failure(upload, key):
+            begin_parts(upload)
+    return upload
+
+
+def drafted(owner: User, announcement: Announcement, *, in_parts: bool) -> Upload:
+    """The row of an upload, not yet written. Raises Empty and TooLarge."""
     if announcement.size <= 0:
         raise Empty
     if announcement.size > settings.MAX_UPLOAD_SIZE:
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
-    in_parts = in_parts and announcement.size > settings.PART_THRESHOLD
     lifetime = settings.PARTS_LIFETIME if in_parts else settings.UPLOAD_LIFETIME
-    upload = Upload(
+    return Upload(
         owner=owner,
         name=clean_name(announcement.name),
         tags=list(announcement.tags),
@@ -75,30 +96,45 @@ def announce(owner: User, announcement: Announcement, *, in_parts: bool = True) 
         part_size=settings.PART_SIZE if in_parts else 0,
         expires_at=database_now() + timedelta(seconds=lifetime),
     )
+
+
+def begin(draft: Upload, key: IdempotencyKey | None, *, is_leased: bool) -> Upload:
+    """Write the row and bind it to the key, if there is one: or the upload that the key is bound to already."""
     with transaction.atomic():
-        upload.save(force_insert=True)  # counted, and nobody else of this owner until the end
-        require_room(owner)
-    log.info("upload_announced", upload_id=str(upload.id), size=upload.size)
-    if in_parts:
-        with withdrawn_on_failure(upload):
-            begin_parts(upload)
-    return upload
+        if key and (first := idempotency.bind(key, draft, is_leased=is_leased)) is not draft:
+            return first
+        draft.save(force_insert=True)  # counted, and nobody else of this owner until the end
+        require_room(draft.owner)
+    log.info("upload_announced", upload_id=str(draft.id), size=draft.size)
+    return draft
 
 
 @contextmanager
-def withdrawn_on_failure(upload: Upload) -> Iterator[None]:
-    """What the client never heard of shall not stand in its list: the sweep removes what may have arrived."""
+def withdrawn_on_failure(upload: Upload, key: IdempotencyKey | None) -> Iterator[None]:
+    """What the client never heard of shall not stand in its list: the sweep removes what may have arrived.
+
+    With a key a repeat begins anew; but if one has taken over meanwhile, the upload is not ours to withdraw.
+    """
     try:
         yield
     except StorageUnavailable:
-        log.info("upload_withdrawn", upload_id=str(upload.id))
-        upload.delete()
+        with transaction.atomic():
+            if key is None or idempotency.release(key):
+                upload.delete()
+                log.info("upload_withdrawn", upload_id=str(upload.id))
         raise
 
 
 def begin_parts(upload: Upload) -> None:
-    upload.multipart_id = image_storage().begin_parts(upload.key, content_type=upload.content_type)
-    Upload.objects.filter(id=upload.id).update(multipart_id=upload.multipart_id)
+    """Let the store begin an upload in parts. Of two at the same time the first one counts, also for the second."""
+    storage = image_storage()
+    begun = storage.begin_parts(upload.key, content_type=upload.content_type)
+    row = Upload.objects.filter(id=upload.id)
+    if row.filter(multipart_id=upload.multipart_id).update(multipart_id=begun):
+        upload.multipart_id = begun
+        return
+    storage.abort_parts(upload.key, begun)
+    upload.multipart_id = row.values_list("multipart_id", flat=True).first() or begun
 
 
 def presign_put(upload: Upload) -> dict[str, Any]:
@@ -145,12 +181,26 @@ def seconds_left(upload: Upload) -> int:
     return min(left, LONGEST)
 
 
-def receive(owner: User, file: BinaryIO, announcement: Announcement) -> Upload:
-    """The door through the app: announce and stage a local file, in constant memory."""
-    upload = announce(owner, announcement, in_parts=False)
-    with withdrawn_on_failure(upload):
-        image_storage().stage(upload.key, file, size=upload.size, content_type=upload.content_type)
-    mark_staged(upload)
+def receive(
+    owner: User,
+    file: BinaryIO,
+    announcement: Announcement,
+    *,
+    key: IdempotencyKey | None = None,
+) -> Upload:
+    """The door through the app: announce and stage a local file, in constant memory. Raises what `announce` does.
+
+    A repeat finds the upload of then, as it is now, or ends what the first request left half done.
+    """
+    if key:
+        announcement = replace(announcement, sha256=idempotency.sha256_of(file))
+    upload = begin(drafted(owner, announcement, in_parts=False), key, is_leased=True)
+    if upload.state == Upload.State.ANNOUNCED:
+        with withdrawn_on_failure(upload, key):
+            image_storage().stage(
+                upload.key, file, size=upload.size, content_type=upload.content_type
+            )
+        mark_staged(upload)
     return upload
 
 

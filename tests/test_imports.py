@@ -16,7 +16,8 @@ def below(package: str, names: str) -> set[str]:
 PURE = below("media_api", "exceptions sides presign")
 DECODING = below("media_api", "containers stripping stripping_avif imaging")
 INSIDE = below(
-    "media_api", "queue models storage verdicts epoch images uploads links accounts quotas"
+    "media_api",
+    "queue models storage verdicts epoch images idempotency uploads links accounts quotas",
 )
 HTTP = below(
     "media_api",
@@ -43,7 +44,10 @@ MAY_IMPORT = {
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
     "media_api.images": below("media_api", "models storage queue epoch exceptions"),
-    "media_api.uploads": below("media_api", "quotas models storage presign queue exceptions"),
+    "media_api.idempotency": below("media_api", "models exceptions"),
+    "media_api.uploads": below(
+        "media_api", "idempotency quotas models storage presign queue exceptions"
+    ),
     "media_api.links": below("media_api", "models storage"),
     "media_api.accounts": below("media_api", "models quotas"),
     "media_api.quotas": below("media_api", "exceptions"),

@@ -104,6 +104,7 @@ def test_the_clock_knows_when() -> None:
         "sweep_staging": "*/15 * * * *",
         "empty_old_trash": "7 * * * *",
         "forget_throttles": "23 * * * *",
+        "forget_idempotency_keys": "37 * * * *",
         "retry_stalled": "*/10 * * * * *",
         "forget_sign_ins": "13 3 * * *",
     }

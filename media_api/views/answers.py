@@ -1,5 +1,6 @@
 """What these views share: finding what is the caller's own, and answering with what became of an upload."""
 
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -13,13 +14,21 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from media_api import uploads, verdicts
-from media_api.exceptions import NotFound
-from media_api.models import Image, Upload
+from media_api.exceptions import Malformed, NotFound
+from media_api.models import IdempotencyKey, Image, Upload
 from media_api.presign import window_start
 from media_api.serializers import ImageDetailSerializer, UploadSerializer
 
 DEFAULT_WAIT, MAX_WAIT = 10.0, 25.0
 WAIT = OpenApiParameter("wait", float, description="Seconds to wait for the verdict, 0 to 25.")
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Any text of yours, new for each upload: 1 to 255 visible ASCII characters, no quotes. "
+    "For 24 hours a repeat with the same key makes no second upload, and is told what has become of the first.",
+)
 
 S = TypeVar("S", bound=BaseSerializer[Any])
 
@@ -47,6 +56,17 @@ def seconds_to_wait(request: Request) -> float:
         return min(max(float(text), 0.0), MAX_WAIT)
     except ValueError as error:
         raise ValidationError({"wait": "A number of seconds, 0 to 25."}) from error
+
+
+def idempotency_key(request: Request) -> IdempotencyKey | None:
+    """The key that the client has given this request, bare or as a String of RFC 9651: quotes do not belong to it."""
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        return None
+    match = re.fullmatch(r'("?)([!#-~]{1,255})\1', header.strip())
+    if not match:
+        raise Malformed("An Idempotency-Key has 1 to 255 visible ASCII characters, no quotes.")
+    return IdempotencyKey(owner=caller(request), path=request.path, key=match[2])
 
 
 def own_image(request: Request, image_id: uuid.UUID) -> Image:

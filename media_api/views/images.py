@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from media_api import images, uploads
+from media_api import idempotency, images, uploads
 from media_api.exceptions import PreconditionFailed
 from media_api.filters import ImageFilter, image_orders
 from media_api.links import redirect_to_content
@@ -31,12 +31,14 @@ from media_api.serializers import (
 from media_api.uploads import Announcement
 
 from .answers import (
+    IDEMPOTENCY_KEY,
     WAIT,
     answer_image,
     answer_upload,
     caller,
     etag,
     flag,
+    idempotency_key,
     own_image,
     seconds_to_wait,
     validated,
@@ -63,12 +65,14 @@ class ImagesView(ListAPIView[Image]):
     @extend_schema(
         summary="Send an image",
         request={"multipart/form-data": FileSerializer, "image/*": bytes},
-        parameters=[WAIT],
+        parameters=[WAIT, IDEMPOTENCY_KEY],
         responses={201: ImageDetailSerializer, 202: UploadSerializer},
     )
     def post(self, request: Request) -> Response:
         seconds_to_wait(request)
-        require_room(caller(request), more=require_length(request))
+        key, length = idempotency_key(request), require_length(request)
+        if not (key and idempotency.is_known(key)):  # a repeat adds nothing
+            require_room(caller(request), more=length)
         sent = validated(FileSerializer(data=request.data)).validated_data
         file = sent["file"]
         announcement = Announcement(
@@ -77,7 +81,7 @@ class ImagesView(ListAPIView[Image]):
             content_type=file.content_type or "application/octet-stream",
             tags=sent.get("tags", ()),
         )
-        upload = uploads.receive(caller(request), file, announcement)
+        upload = uploads.receive(caller(request), file, announcement, key=key)
         return answer_upload(request, upload)
 
 

@@ -26,11 +26,13 @@ from media_api.serializers import (
 )
 
 from .answers import (
+    IDEMPOTENCY_KEY,
     WAIT,
     address_of,
     answer_image,
     answer_upload,
     caller,
+    idempotency_key,
     own_upload,
     seconds_to_wait,
     validated,
@@ -56,13 +58,22 @@ class UploadsView(ListAPIView[Upload]):
     @extend_schema(
         summary="Announce an upload",
         request=AnnouncementSerializer,
+        parameters=[IDEMPOTENCY_KEY],
         responses={201: UploadDetailSerializer},
     )
     def post(self, request: Request) -> Response:
         announcement = validated(AnnouncementSerializer(data=request.data)).announcement()
-        upload = uploads.announce(caller(request), announcement)
-        body = {**UploadSerializer(upload).data, **way_in(upload)}
+        key = idempotency_key(request)
+        upload = uploads.announce(caller(request), announcement, key=key)
+        found = own_upload(request, upload.id) if key else upload
+        body = kept(found) if isinstance(found, Image) else announced(found)
         return Response(body, status=201, headers={"Location": address_of(upload)})
+
+
+def announced(upload: Upload) -> dict[str, Any]:
+    """The answer to an announcement; to a repeated one, if the bytes are there by now, without a way in."""
+    body = dict(UploadSerializer(upload).data)
+    return body if upload.state == Upload.State.STAGED else body | way_in(upload)
 
 
 def way_in(upload: Upload) -> dict[str, Any]:
