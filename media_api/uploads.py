@@ -120,8 +120,8 @@ def withdrawn_on_failure(upload: Upload, key: IdempotencyKey | None) -> Iterator
     except StorageUnavailable:
         with transaction.atomic():
             if key is None or idempotency.release(key):
-                upload.delete()
                 log.info("upload_withdrawn", upload_id=str(upload.id))
+                upload.delete()
         raise
 
 
