@@ -8,6 +8,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from . import imaging, landlock, seccomp
 
+DECODERS = "media_api.E002"
+
 # The oldest library of each kind in which no hole is known that a picture could use, and the last one that was mended.
 FLOORS = {
     "pil": "13.0",  # 2 of the 19 holes of 2026 lie in formats that are taken here
@@ -40,7 +42,7 @@ def decoders_are_mended(**_: Any) -> list[CheckMessage]:
         Error(
             f"{name} {version or '(unknown version)'} has known holes that a picture can use.",
             hint=f"Install Pillow as uv.lock has it, or at least {name} {FLOORS[name]}.",
-            id="media_api.E002",
+            id=DECODERS,
         )
         for name, version in imaging.versions().items()
         if _numbers(version) < _numbers(FLOORS[name])

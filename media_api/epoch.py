@@ -2,7 +2,7 @@
 
 import uuid
 
-from .exceptions import ForeignBucket
+from .exceptions import ForeignBucket, PublicBucket
 from .models import Installation
 from .storage import EPOCH_KEY, image_storage
 
@@ -38,6 +38,12 @@ def is_own_bucket() -> bool:
     except (ForeignBucket, FileNotFoundError):
         return False
     return True
+
+
+def require_private_bucket() -> None:
+    """Raises PublicBucket."""
+    if opened := image_storage().open_to_all():
+        raise PublicBucket(opened)
 
 
 def epoch() -> uuid.UUID:

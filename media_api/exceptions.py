@@ -233,6 +233,15 @@ class ForeignBucket(Exception):
         super().__init__(f"The bucket belongs to another installation: {reason}.")
 
 
+class PublicBucket(Exception):
+    """Whoever knows its address can have pictures out of the bucket. For operators, never for clients."""
+
+    def __init__(self, opened: list[str]) -> None:
+        super().__init__(
+            f"The bucket is public: without any key, anybody can {' and '.join(opened)}."
+        )
+
+
 class DecoderCrashed(Exception):
     """A decoder died or talked nonsense in its sandbox. Tried again, but not for ever (`examination.look`)."""
 

@@ -13,18 +13,21 @@ import os
 import re
 import threading
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import boto3
 import urllib3
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -91,15 +94,18 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         """One for all threads, made when it is first needed: each costs 84 ms and 12 MiB."""
         with self._lock:
             if self._client is None:
-                self._client = boto3.session.Session().client(
-                    "s3",
-                    endpoint_url=self.endpoint_url,
-                    region_name=self.region_name,
-                    aws_access_key_id=self.access_key,
-                    aws_secret_access_key=self.secret_key,
-                    config=self.client_config,
-                )
+                self._client = self._new_client(self.client_config)
             return self._client
+
+    def _new_client(self, config: Config) -> "S3Client":
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name=self.region_name,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=config,
+        )
 
     # --- what clients send ----------------------------------------------------------------------
 
@@ -256,9 +262,11 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         etag_of(answer)
         return answer["ContentLength"]
 
-    def is_claimed(self) -> bool:
-        """Whether the bucket has its epoch. Asked only once and for seconds, by somebody who will ask again soon:
-        the client has the patience of an upload."""
+    def probe(self) -> tuple[int, timedelta]:
+        """The status of a HEAD of the epoch, and how far the clock of the store is ahead of ours.
+
+        Asked only once and for seconds, by somebody who will ask again soon: the client has the patience of an upload.
+        """
         url = presign(
             "HEAD",
             EPOCH_KEY,
@@ -269,9 +277,9 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         )
         with answered():
             answer = urllib3.request("HEAD", url, timeout=PROBE_TIMEOUT, retries=False)
-        if answer.status not in (200, 404):
-            raise StorageUnavailable(f"It answered {answer.status}.")
-        return answer.status == 200
+        date = answer.headers.get("Date")
+        now = datetime.now(UTC)
+        return answer.status, (parsedate_to_datetime(date) if date else now) - now
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, a page of 1,000 at a time."""
@@ -300,6 +308,19 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
                 self.client.create_bucket(Bucket=self.bucket_name)
             return True
         return False
+
+    def open_to_all(self) -> list[str]:
+        """What anybody can do here without a key, each a verb and its object: nothing, if the bucket is private.
+
+        A policy may open `images/` alone, so the first object there is asked for too.
+        """
+        bucket, attempts = self.bucket_name, dict[str, Callable[[], object]]()
+        unsigned = self.client_config.merge(Config(signature_version=UNSIGNED))
+        with closing(self._new_client(unsigned)) as anybody:
+            attempts["list its keys"] = partial(anybody.list_objects_v2, Bucket=bucket, MaxKeys=1)
+            for key in (EPOCH_KEY, *islice(self.keys("images/"), 1)):
+                attempts[f"read {key}"] = partial(anybody.head_object, Bucket=bucket, Key=key)
+            return [what for what, attempt in attempts.items() if _is_let_in(attempt)]
 
     # --- what viewers get -----------------------------------------------------------------------
 
@@ -376,6 +397,26 @@ def md5_of(file: IO[bytes]) -> "hashlib._Hash":
     digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))  # type: ignore[arg-type]
     file.seek(0)
     return digest
+
+
+def _is_let_in(attempt: Callable[[], object]) -> bool:
+    try:
+        with answered():
+            attempt()
+    except FileNotFoundError:
+        return False
+    except StorageUnavailable as error:
+        if not _is_refusal(error.__cause__):
+            raise
+        return False
+    return True
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    return (
+        isinstance(error, ClientError)
+        and error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
+    )
 
 
 def attachment(name: str) -> str:

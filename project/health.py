@@ -1,6 +1,7 @@
 """What machines ask: is the process alive, can it answer, how is it doing."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -17,6 +18,8 @@ from prometheus_client.registry import Collector
 from media_api.exceptions import StorageUnavailable
 from media_api.models import Image, PendingDeletion, Upload
 from media_api.storage import image_storage
+
+SKEW = timedelta(minutes=15)  # further off, stores refuse what we sign (S3 API reference)
 
 
 @require_safe
@@ -40,9 +43,14 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 def bucket_state() -> str:
     try:
-        return "ok" if image_storage().is_claimed() else "not prepared"
+        status, ahead = image_storage().probe()
     except StorageUnavailable:
         return "down"
+    if status in (200, 404):
+        return "ok" if status == 200 else "not prepared"
+    if abs(ahead) > SKEW:
+        return f"clock is {abs(ahead) // timedelta(minutes=1)} minutes off"
+    return "down"
 
 
 @require_safe

@@ -191,10 +191,10 @@ INSTALLED_APPS = [
     "django_structlog",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "procrastinate.contrib.django",
     "rest_framework",
     "project",
-    "media_api",
+    "media_api",  # before procrastinate, whose command it makes stricter
+    "procrastinate.contrib.django",
     "web",
 ]
 

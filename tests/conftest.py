@@ -152,9 +152,10 @@ def storage_options(store: Store) -> dict[str, Any]:
 
 
 @contextmanager
-def stored_on(store: Store) -> Iterator[ImageStorage]:
-    """The whole of the app works on another store, which begins empty and claimed."""
-    default = {"BACKEND": "media_api.storage.ImageStorage", "OPTIONS": storage_options(store)}
+def stored_on(store: Store, **options: Any) -> Iterator[ImageStorage]:
+    """The whole of the app works on another store."""
+    chosen = {**storage_options(store), **options}
+    default = {"BACKEND": "media_api.storage.ImageStorage", "OPTIONS": chosen}
     with override_settings(STORAGES={**settings.STORAGES, "default": default}):
         yield image_storage()
 

@@ -39,6 +39,7 @@ class Store:
     credentials: tuple[str, str]
     upload_credentials: tuple[str, str]
     bucket_name: str = BUCKET_NAME
+    root_credentials: tuple[str, str] = ("", "")
 
 
 FOLDER = pytest.StashKey[Path]()
@@ -179,7 +180,25 @@ def _prepared(address: str, root_user: str, root_password: str) -> Store:
         identities[policy] = _credentials()
         admin.user_add(*identities[policy])
         admin.attach_policy([policy], user=identities[policy][0])
-    return Store(f"http://{address}", identities["app"], identities["upload"])
+    return Store(
+        f"http://{address}",
+        identities["app"],
+        identities["upload"],
+        root_credentials=(root_user, root_password),
+    )
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Store]:
+    """It believes every signature."""
+    from moto.server import ThreadedMotoServer  # takes a second to load
+
+    port = free_port(HOST)
+    server = ThreadedMotoServer(HOST, port, verbose=False)
+    server.start()
+    Minio(netloc(HOST, port), "key", "secret", secure=False).make_bucket(BUCKET_NAME)
+    yield Store(url(HOST, port), ("key", "secret"), ("other", "secret"))
+    server.stop()
 
 
 @pytest.fixture(scope="session", params=["rclone", "minio"])

@@ -23,7 +23,7 @@ HTTP = below(
     "media_api",
     "serializers views filters pagination parsers authentication permissions problems throttles schema urls admin",
 )
-COMMANDS = below("media_api.management.commands", "user apikey prepare_bucket purge")
+COMMANDS = below("media_api.management.commands", "user apikey prepare_bucket purge procrastinate")
 PAGES = below("web", "addresses apps forms middleware requests templatetags urls views")
 
 MAY_IMPORT = {
@@ -59,6 +59,10 @@ MAY_IMPORT = {
     **dict.fromkeys(HTTP, PURE | INSIDE | HTTP),
     "media_api.apps": below("media_api", "checks"),
     "media_api.checks": below("media_api", "imaging landlock seccomp"),
+    "media_api.doctor": below(
+        "media_api", "checks imaging epoch models storage presign exceptions"
+    ),
+    "media_api.management.commands.doctor": below("media_api", "doctor"),
     "media_api.migrations": below("media_api", "models"),
     **dict.fromkeys(
         COMMANDS, below("media_api", "uploads images sweeps epoch storage models exceptions")
@@ -91,7 +95,8 @@ MAY_USE = {
     "storages": {"media_api.storage"},
     "PIL": {"media_api.imaging"},
     "rest_framework": HTTP,
-    "procrastinate": below("media_api", "queue tasks admin") | {"project.health"},
+    "procrastinate": below("media_api", "queue tasks admin doctor")
+    | {"media_api.management.commands.procrastinate", "project.health"},
 }
 
 

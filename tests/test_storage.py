@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from urllib.parse import unquote
@@ -12,30 +12,17 @@ import httpx2
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from moto.server import ThreadedMotoServer
 
 from media_api.epoch import claim_bucket
 from media_api.exceptions import ForeignBucket, StorageUnavailable
 from media_api.presign import presign
 from media_api.storage import EPOCH_KEY, IMMUTABLE, ImageStorage, Part, image_storage
-from project.embedded.addresses import free_port
 from tests import pictures
 from tests.conftest import emptied, objects, storage_options, store_down, stored_on
 from tests.sending import sha256
 from tests.services import HOST, Store
 
 MiB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Store]:
-    port = free_port(HOST)
-    server = ThreadedMotoServer(HOST, port, verbose=False)
-    server.start()
-    store = Store(f"http://{HOST}:{port}", ("key", "secret"), ("key", "secret"))
-    ImageStorage(**storage_options(store)).make_bucket()
-    yield store
-    server.stop()
 
 
 @pytest.fixture(params=["rclone", "minio", "moto"])

@@ -2,8 +2,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from media_api.epoch import claim_bucket
-from media_api.exceptions import ForeignBucket, StorageUnavailable
+from media_api.epoch import claim_bucket, require_private_bucket
+from media_api.exceptions import ForeignBucket, PublicBucket, StorageUnavailable
 
 
 class Command(BaseCommand):
@@ -12,5 +12,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             claim_bucket()
-        except (ForeignBucket, StorageUnavailable) as error:
+            require_private_bucket()
+        except (ForeignBucket, PublicBucket, StorageUnavailable) as error:
             raise CommandError(str(error)) from error
