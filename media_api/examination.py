@@ -6,6 +6,7 @@ does to its staging key changes nothing. One transaction turns the Upload into a
 It may run twice, also at the same time: every attempt writes the same bytes, and the transaction has one winner.
 """
 
+import hashlib
 import tempfile
 import uuid
 from datetime import datetime, timedelta
@@ -26,7 +27,15 @@ from .exceptions import (
     Verdict,
 )
 from .images import describe
-from .models import Image, Upload, database_now, image_prefix, rendition_key
+from .models import (
+    Derived,
+    Image,
+    Upload,
+    database_now,
+    image_prefix,
+    last_part,
+    rendition_key,
+)
 from .storage import image_storage
 from .stripping import write
 from .verdicts import tell
@@ -46,11 +55,11 @@ def examine(upload_id: uuid.UUID) -> None:
             sha256 = fetch(upload, file)
             facts = look(upload, file)
             settle_hash(upload, sha256)
-            put_objects(upload, file, facts)
+            derived = put_objects(upload, file, facts)
         except Verdict as verdict:
             refuse(upload, verdict)
             return
-    keep(upload, facts)
+    keep(upload, facts, derived)
 
 
 def fetch(upload: Upload, file: BinaryIO) -> str:
@@ -73,6 +82,11 @@ def look(upload: Upload, file: BinaryIO) -> sandbox.Facts:
     if upload.attempts >= MAX_ATTEMPTS:
         raise TooComplex("Reading it failed again and again.")
     Upload.objects.filter(id=upload.id).update(attempts=F("attempts") + 1)
+    return decode(file)
+
+
+def decode(file: BinaryIO) -> sandbox.Facts:
+    """Within the limits of the settings. Raises a Verdict, or DecoderCrashed."""
     return sandbox.examine(
         file,
         limits=sandbox.Limits(
@@ -101,45 +115,59 @@ def settle_hash(upload: Upload, sha256: str) -> None:
     upload.sha256 = sha256
 
 
-def put_objects(upload: Upload, file: BinaryIO, facts: sandbox.Facts) -> None:
+def put_objects(upload: Upload, file: BinaryIO, facts: sandbox.Facts) -> Derived:
     """Write everything below `images/<id>/`; every attempt writes the same."""
     storage = image_storage()
     file.seek(0)
-    storage.keep(original_key(upload, facts), file, content_type=facts.content_type)
-    if facts.cuts:
-        with tempfile.TemporaryFile() as copy:
-            write(facts.cuts, file, copy)
-            copy.seek(0)
-            storage.keep(stripped_key(upload, facts), copy, content_type=facts.content_type)
-    for rendition in facts.renditions:
-        storage.keep(
-            rendition_key(upload.id, rendition.side), rendition.body, content_type="image/webp"
-        )
-    image = image_of(upload, facts)
+    storage.keep(original_key(upload.id, facts), file, content_type=facts.content_type)
+    derived = put_derived(upload.id, file, facts)
+    image = image_of(upload, facts, derived)
     describe(image)
     if storage.size_of(image.path) != upload.size:
         raise StorageUnavailable("What was written is not there.")
+    return derived
 
 
-def original_key(upload: Upload, facts: sandbox.Facts) -> str:
-    return f"{image_prefix(upload.id)}original.{facts.extension}"
+def put_derived(image_id: uuid.UUID, file: BinaryIO, facts: sandbox.Facts) -> Derived:
+    """Write what is made of an original, and say what it is: the stripped copy, if any, and the renditions."""
+    storage = image_storage()
+    derived: Derived = {}
+    if facts.cuts:
+        key = stripped_key(image_id, facts)
+        with tempfile.TemporaryFile() as copy:
+            write(facts.cuts, file, copy)
+            size = copy.tell()
+            copy.seek(0)
+            sha256 = hashlib.file_digest(copy, "sha256").hexdigest()
+            copy.seek(0)
+            storage.keep(key, copy, content_type=facts.content_type)
+        derived[last_part(key)] = {"size": size, "sha256": sha256}
+    for rendition in facts.renditions:
+        key, body = rendition_key(image_id, rendition.side), rendition.body
+        storage.keep(key, body, content_type="image/webp")
+        derived[last_part(key)] = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    return derived
 
 
-def stripped_key(upload: Upload, facts: sandbox.Facts) -> str:
+def original_key(image_id: uuid.UUID, facts: sandbox.Facts) -> str:
+    return f"{image_prefix(image_id)}original.{facts.extension}"
+
+
+def stripped_key(image_id: uuid.UUID, facts: sandbox.Facts) -> str:
     """Where the same picture without metadata lies: where the original does, if that carries none."""
     name = "stripped" if facts.cuts else "original"
-    return f"{image_prefix(upload.id)}{name}.{facts.extension}"
+    return f"{image_prefix(image_id)}{name}.{facts.extension}"
 
 
-def image_of(upload: Upload, facts: sandbox.Facts) -> Image:
+def image_of(upload: Upload, facts: sandbox.Facts, derived: Derived) -> Image:
     """The row that an examined upload becomes. Everything but its labels was computed from the bytes."""
     return Image(
         id=upload.id,
         owner=upload.owner,
         name=upload.name,
         tags=upload.tags,
-        path=original_key(upload, facts),
-        stripped_path=stripped_key(upload, facts),
+        path=original_key(upload.id, facts),
+        stripped_path=stripped_key(upload.id, facts),
         size=upload.size,
         date=cast(datetime, upload.staged_at),  # the schema says so
         sha256=upload.sha256,
@@ -149,10 +177,11 @@ def image_of(upload: Upload, facts: sandbox.Facts) -> Image:
         frames=facts.frames,
         sides=[rendition.side for rendition in facts.renditions],
         placeholder=facts.placeholder,
+        derived=derived,
     )
 
 
-def keep(upload: Upload, facts: sandbox.Facts) -> None:
+def keep(upload: Upload, facts: sandbox.Facts, derived: Derived) -> None:
     """Turn the Upload into its Image. Who comes second finds no staged Upload, and does nothing."""
     with transaction.atomic():
         locked = (
@@ -163,7 +192,7 @@ def keep(upload: Upload, facts: sandbox.Facts) -> None:
         )
         if locked is None:
             return
-        image_of(locked, facts).save(force_insert=True)
+        image_of(locked, facts, derived).save(force_insert=True)
         locked.delete()
         tell(upload.id)
     image_storage().remove([upload.key])

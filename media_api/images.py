@@ -25,6 +25,7 @@ from .models import (
     PendingDeletion,
     Upload,
     database_now,
+    description_key,
     image_prefix,
 )
 from .queue import enqueue
@@ -127,6 +128,7 @@ def description(image: Image) -> bytes:
         "frames": image.frames,
         "sides": image.sides,
         "placeholder": image.placeholder,
+        "derived": image.derived,
         "version": image.version,
     }
     return json.dumps(facts, ensure_ascii=False, indent=1).encode()
@@ -134,9 +136,11 @@ def description(image: Image) -> bytes:
 
 def describe(image: Image) -> None:
     """Write the description into the bucket."""
-    key = f"{image_prefix(image.id)}image.json"
     image_storage().keep(
-        key, description(image), content_type="application/json", caching="no-cache"
+        description_key(image.id),
+        description(image),
+        content_type="application/json",
+        caching="no-cache",
     )
 
 

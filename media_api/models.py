@@ -15,7 +15,7 @@ import unicodedata
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Self, TypedDict
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -214,8 +214,22 @@ class ImageQuerySet(models.QuerySet["Image"]):
         )
         return self.alias(words=ImageWords("name", "tags")).filter(words=query)
 
+    def least_recently_checked(self, before: datetime) -> Self:
+        """Those whose bytes were last compared before this moment, the longest ago first."""
+        return self.filter(checked_at__lt=before).order_by("checked_at")
+
     def copies_of(self, image: "Image") -> Self:
         return self.filter(owner_id=image.owner_id, sha256=image.sha256).exclude(id=image.id)
+
+
+class Digest(TypedDict):
+    """What an object is: bytes, and their SHA-256."""
+
+    size: int
+    sha256: str
+
+
+Derived = dict[str, Digest]  # by the last part of the key
 
 
 class Image(Labelled):
@@ -239,6 +253,19 @@ class Image(Labelled):
     sha256 = models.CharField(max_length=64)
     sides = ArrayField(models.PositiveIntegerField(), help_text="Renditions, by longest side.")
     placeholder = models.TextField(help_text="A data: URI of a few pixels.")
+    derived: "models.JSONField[Derived, Derived]" = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Size and SHA-256 of the stripped copy and of each rendition, by the last part of the key.",
+    )
+    checked_at = models.DateTimeField(
+        db_default=Now(), help_text="When the bytes in the bucket were last read and compared."
+    )
+    damaged_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When the original was found missing, or other than it was uploaded.",
+    )
     version = models.PositiveIntegerField(default=1, help_text="Counts the changes of the row.")
     trashed_at = models.DateTimeField(null=True, blank=True)
 
@@ -257,6 +284,7 @@ class Image(Labelled):
                 "owner", "date", "id", name="image_trash", condition=Q(trashed_at__isnull=False)
             ),
             models.Index("owner", "sha256", name="image_copies"),
+            models.Index("checked_at", name="image_checked"),
             GinIndex("tags", name="image_tags"),
             GinIndex(ImageWords("name", "tags"), name="image_words"),
         ]
@@ -291,10 +319,19 @@ def rendition_key(image_id: uuid.UUID, side: int) -> str:
     return f"{image_prefix(image_id)}{side}.webp"
 
 
+def last_part(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def description_key(image_id: uuid.UUID) -> str:
+    return f"{image_prefix(image_id)}image.json"
+
+
 class PendingDeletion(models.Model):
     """The objects below `images/<id>/` are to be removed, and looked for once more an hour later.
 
-    Written by triggers only (migration 0002). The second look meets what a paused worker wrote after the first.
+    Written by triggers (migration 0002), and by `fsck --remove-unknown` for what no row explains. The second look meets
+    what a paused worker wrote after the first.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -336,6 +373,12 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+def hold_id(image_id: uuid.UUID) -> None:
+    """Until the end of the transaction nobody else decides what becomes of an id that has no row to be locked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [str(image_id)])
 
 
 class Usage(models.Model):

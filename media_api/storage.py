@@ -66,6 +66,15 @@ class Part:
     etag: str
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing says of an object: bytes, and the moment it was written by the store's clock."""
+
+    key: str
+    size: int
+    written_at: datetime
+
+
 class ImageStorage(S3Storage):  # type: ignore[misc]
     """A django-storages S3Storage with one client for all threads, our own signer, and verbs for what we do."""
 
@@ -240,6 +249,11 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
                     size += len(chunk)
         return answer, size, sha256.hexdigest()
 
+    def digest(self, key: str, *, limit: int) -> tuple[int, str]:
+        """Read an object to its end, or one byte beyond `limit`: size and SHA-256. Raises FileNotFoundError."""
+        with Path(os.devnull).open("wb") as nothing:
+            return self.fetch(key, nothing, limit=limit)
+
     def keep(
         self, key: str, body: IO[bytes] | bytes, *, content_type: str, caching: str = IMMUTABLE
     ) -> None:
@@ -281,13 +295,29 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         now = datetime.now(UTC)
         return answer.status, (parsedate_to_datetime(date) if date else now) - now
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """All keys that begin with `prefix`, a page of 1,000 at a time."""
+    def type_of(self, key: str) -> str | None:
+        """Media type that the store has for an object, or None when there is no object."""
+        try:
+            with answered():
+                return self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentType"]
+        except FileNotFoundError:
+            return None
+
+    def objects(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+        """All objects whose keys begin with `prefix` and come after `after`, a page of 1,000 at a time.
+
+        In the order of their keys (S3, ListObjectsV2).
+        """
         with answered():
             for page in self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket_name, Prefix=prefix
+                Bucket=self.bucket_name, Prefix=prefix, StartAfter=after
             ):
-                yield from (item["Key"] for item in page.get("Contents", []))
+                for item in page.get("Contents", []):
+                    yield StoredObject(item["Key"], item["Size"], item["LastModified"])
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`."""
+        return (stored.key for stored in self.objects(prefix))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects, one by one; what is not there is fine.

@@ -48,7 +48,7 @@ def keep(upload: Upload) -> None:
     uploads.mark_staged(upload)
     Upload.objects.filter(id=upload.id).update(sha256=SHA256)
     upload.sha256 = SHA256
-    examination.keep(upload, FACTS)
+    examination.keep(upload, FACTS, {})
 
 
 def delete_some(upload: Upload) -> None:
