@@ -3,7 +3,7 @@
 import uuid
 
 from .exceptions import ForeignBucket, PublicBucket
-from .models import Installation
+from .models import Image, Installation, Upload
 from .storage import EPOCH_KEY, image_storage
 
 
@@ -19,6 +19,22 @@ def claim_bucket() -> None:
                 "it has objects, and no `_meta/epoch` says whose they are"
             ) from error
         storage.keep(EPOCH_KEY, str(epoch()).encode(), content_type="text/plain")
+
+
+def take_bucket() -> None:
+    """Make the bucket ours whose database was lost: we take its epoch on. Raises ForeignBucket and FileNotFoundError.
+
+    Only a database that explains nothing yet may: no object of another bucket is left without its epoch.
+    """
+    found = image_storage().read(EPOCH_KEY).decode(errors="replace")
+    if found == str(epoch()):
+        return
+    if Image.objects.exists() or Upload.objects.exists():
+        raise ForeignBucket("this database has images or uploads, so it has a bucket of its own")
+    try:
+        Installation.objects.update(epoch=uuid.UUID(found))
+    except ValueError as error:
+        raise ForeignBucket("its `_meta/epoch` is not an id") from error
 
 
 def require_own_bucket() -> None:

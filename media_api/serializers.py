@@ -151,6 +151,7 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
             "tags",
             "placeholder",
             "trashed_at",
+            "damaged_at",
             "original",
             "renditions",
             "page",

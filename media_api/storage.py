@@ -251,8 +251,9 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
 
     def digest(self, key: str, *, limit: int) -> tuple[int, str]:
         """Read an object to its end, or one byte beyond `limit`: size and SHA-256. Raises FileNotFoundError."""
-        with Path(os.devnull).open("wb") as nothing:
-            return self.fetch(key, nothing, limit=limit)
+        with Path(os.devnull).open("wb") as nowhere:
+            _, size, sha256 = self._copy(key, nowhere, limit)
+        return size, sha256
 
     def keep(
         self, key: str, body: IO[bytes] | bytes, *, content_type: str, caching: str = IMMUTABLE

@@ -10,7 +10,7 @@ from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
-from . import examination, images, sweeps
+from . import damage, examination, images, sweeps
 from .models import SignInLink
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,7 @@ def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:
 periodic("purge_due", "* * * * *")(images.purge_due)
 periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
 periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
+periodic("check_content", "* * * * *")(damage.check_content)
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)
 periodic("forget_throttles", "23 * * * *")(sweeps.forget_throttles)
 periodic("forget_idempotency_keys", "37 * * * *")(sweeps.forget_idempotency_keys)

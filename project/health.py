@@ -6,7 +6,8 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Count, Model, Sum
+from django.db.models import Count, Min, Model, Sum
+from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
@@ -68,9 +69,22 @@ class DatabaseCollector(Collector):
     """Counted in the database at each scrape, so that every process of the app says the same."""
 
     def collect(self) -> Iterator[Metric]:
-        kept = Image.objects.aggregate(count=Count("id"), size=Sum("size", default=0))
+        kept = Image.objects.aggregate(
+            count=Count("id"),
+            size=Sum("size", default=0),
+            damaged=Count("damaged_at"),
+            unread=Now() - Min("checked_at"),
+        )
         yield GaugeMetricFamily("shoebox_images", "Images, trash included", kept["count"])
         yield GaugeMetricFamily("shoebox_image_bytes", "Bytes of originals", kept["size"])
+        yield GaugeMetricFamily(
+            "shoebox_damaged_images", "Images whose original is missing or damaged", kept["damaged"]
+        )
+        yield GaugeMetricFamily(
+            "shoebox_oldest_content_check_seconds",
+            "Since the bytes of the image that was not checked for longest were read",
+            kept["unread"].total_seconds() if kept["unread"] else 0,
+        )
         yield GaugeMetricFamily(
             "shoebox_pending_deletions",
             "Deleted images whose objects are still to be removed or looked for",

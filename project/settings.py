@@ -96,6 +96,7 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 WEB_WORKERS = env.int("WEB_WORKERS", default=2)
 WEB_THREADS = env.int("WEB_THREADS", default=8)
 WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=2)
+CONTENT_CHECK_RATE = env.int("CONTENT_CHECK_RATE", default=1024 * 1024)
 BODY_TIMEOUT = env.int("BODY_TIMEOUT", default=20)
 
 # --- limits and life times (bytes, pixels, seconds; DESIGN: "Limits") ---------------------------

@@ -24,6 +24,7 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from rest_framework.test import APIClient
 
 from media_api.epoch import claim_bucket
+from media_api.fsck import WRONG_USAGE
 from media_api.models import ApiKey, Image
 from media_api.storage import EPOCH_KEY, ImageStorage, image_storage
 from media_api.uploads import Announcement, receive
@@ -33,17 +34,6 @@ from tests.listening import listening
 from tests.services import FOLDER, HOST, Store
 
 Work = Callable[[], None]
-
-WRONG_USAGE = """
-SELECT owner_id, used, there FROM media_api_usage FULL JOIN (
-    SELECT owner_id, sum(size) AS there FROM (
-        SELECT owner_id, size FROM media_api_image
-        UNION ALL
-        SELECT owner_id, size FROM media_api_upload WHERE state IN ('announced', 'staged')
-    ) AS sizes GROUP BY owner_id
-) AS sums USING (owner_id)
-WHERE coalesce(used, 0) <> coalesce(there, 0)
-"""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,7 +38,7 @@ Keep = Callable[..., Image]
 
 FIELDS = {
     "id", "name", "path", "size", "date", "content_type", "width", "height", "frames", "sha256", "tags",
-    "placeholder", "trashed_at", "original", "renditions", "page", "duplicates",
+    "placeholder", "trashed_at", "damaged_at", "original", "renditions", "page", "duplicates",
 }  # fmt: skip
 
 

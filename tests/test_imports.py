@@ -23,7 +23,9 @@ HTTP = below(
     "media_api",
     "serializers views filters pagination parsers authentication permissions problems throttles schema urls admin",
 )
-COMMANDS = below("media_api.management.commands", "user apikey prepare_bucket purge procrastinate")
+COMMANDS = below(
+    "media_api.management.commands", "user apikey prepare_bucket purge procrastinate fsck"
+)
 PAGES = below("web", "addresses apps forms middleware requests templatetags urls views")
 
 MAY_IMPORT = {
@@ -55,7 +57,14 @@ MAY_IMPORT = {
         "media_api", "sandbox stripping images models storage verdicts epoch exceptions"
     ),
     "media_api.sweeps": below("media_api", "uploads models storage epoch"),
-    "media_api.tasks": below("media_api", "examination images sweeps models"),
+    "media_api.fsck": below("media_api", "images models storage epoch exceptions"),
+    "media_api.repair": below("media_api", "fsck examination images models storage exceptions"),
+    "media_api.damage": below("media_api", "fsck repair models epoch"),
+    "media_api.adoption": below(
+        "media_api", "fsck examination sandbox images models storage exceptions"
+    ),
+    "media_api.removal": below("media_api", "fsck images models storage"),
+    "media_api.tasks": below("media_api", "examination images sweeps damage models"),
     **dict.fromkeys(HTTP, PURE | INSIDE | HTTP),
     "media_api.apps": below("media_api", "checks"),
     "media_api.checks": below("media_api", "imaging landlock seccomp"),
@@ -65,7 +74,10 @@ MAY_IMPORT = {
     "media_api.management.commands.doctor": below("media_api", "doctor"),
     "media_api.migrations": below("media_api", "models"),
     **dict.fromkeys(
-        COMMANDS, below("media_api", "uploads images sweeps epoch storage models exceptions")
+        COMMANDS,
+        COMMANDS
+        | below("media_api", "uploads images sweeps epoch storage models exceptions")
+        | below("media_api", "fsck repair damage adoption removal"),
     ),
     **dict.fromkeys(
         PAGES,
