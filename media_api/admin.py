@@ -38,8 +38,14 @@ class ImageAdmin(LookOnly):
         "size",
         "date",
         "trashed_at",
+        "damaged_at",
     ]
-    list_filter = ["content_type", ("trashed_at", admin.EmptyFieldListFilter), "date"]
+    list_filter = [
+        "content_type",
+        ("trashed_at", admin.EmptyFieldListFilter),
+        ("damaged_at", admin.EmptyFieldListFilter),
+        "date",
+    ]
     list_select_related = ["owner"]
     search_fields = ["=id", "name", "owner__username", "=sha256"]
     ordering = ["-date"]

@@ -21,7 +21,7 @@ from django.db import transaction
 
 from .examination import decode, original_key, put_derived, stripped_key
 from .exceptions import DecoderCrashed, Verdict
-from .fsck import IMAGES, Finding, explained, find, parts
+from .fsck import IMAGES, Finding, Unreadable, explained, find, parts, told_apart
 from .images import describe
 from .models import (
     MAX_TAGS,
@@ -104,9 +104,13 @@ def _adopted(image_id: uuid.UUID, owner: User | None) -> Image:
 def _description(image_id: uuid.UUID) -> bytes:
     with tempfile.TemporaryFile() as file:
         try:
-            size, _ = image_storage().fetch(description_key(image_id), file, limit=MAX_DESCRIPTION)
+            with told_apart():
+                key = description_key(image_id)
+                size, _ = image_storage().fetch(key, file, limit=MAX_DESCRIPTION)
         except FileNotFoundError as error:
             raise NotAdoptable("It has no image.json.") from error
+        except Unreadable as error:
+            raise NotAdoptable("Its image.json cannot be read.") from error
         if size > MAX_DESCRIPTION:
             raise NotAdoptable("Its image.json is too long.")
         return file.read()
@@ -127,7 +131,11 @@ def _described(image_id: uuid.UUID, told: dict[str, Any]) -> Described:
     tags = [clean_tag(tag) for tag in told["tags"]]
     _must(told["id"] == str(image_id) and date.tzinfo is not None)
     _must(told["path"].startswith(f"{image_prefix(image_id)}original."))
-    _must(type(told["size"]) is int and SHA256.fullmatch(told["sha256"]) is not None)
+    _must(
+        type(told["size"]) is int
+        and told["size"] > 0
+        and SHA256.fullmatch(told["sha256"]) is not None
+    )
     _must(len(tags) <= MAX_TAGS and all(_is_tag(tag) for tag in tags))
     _must(type(version) is int and 0 < version <= MAX_VERSION)
     User(username=told["owner"]).clean_fields(exclude=["password"])
@@ -155,9 +163,12 @@ def _must(hold: bool) -> None:
 def _look(image_id: uuid.UUID, told: Described, file: BinaryIO) -> Facts:
     """Copy the original into a local file and decode it: it must be what was described."""
     try:
-        fetched = image_storage().fetch(told.path, file, limit=max(0, told.size))
+        with told_apart():
+            fetched = image_storage().fetch(told.path, file, limit=told.size)
     except FileNotFoundError as error:
         raise NotAdoptable("Its original is missing.") from error
+    except Unreadable as error:
+        raise NotAdoptable("Its original cannot be read.") from error
     if fetched != (told.size, told.sha256):
         raise NotAdoptable("Its original is not what image.json says.")
     try:

@@ -11,6 +11,7 @@ import heapq
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
@@ -204,7 +205,7 @@ def look(image_id: uuid.UUID, *, content: bool = False) -> list[Finding]:
         standing = _standing(image_id, image)
         if image:
             found = list(_compare(image, content=content))
-        elif standing:
+        elif explained(image_id):
             found = []
         else:
             found = [_unknown(stored) for stored in image_storage().objects(image_prefix(image_id))]
@@ -216,9 +217,9 @@ def find(image_id: uuid.UUID) -> Image | None:
     return Image.objects.select_related("owner").filter(id=image_id).first()
 
 
-def _standing(image_id: uuid.UUID, image: Image | None) -> int | bool:
-    """The version of the row, or whether something else explains objects of this id."""
-    return image.version if image else explained(image_id)
+def _standing(image_id: uuid.UUID, image: Image | None) -> tuple[int | None, bool]:
+    """The version of the row, and whether something else explains objects of this id."""
+    return image.version if image else None, explained(image_id)
 
 
 def explained(image_id: uuid.UUID) -> bool:
@@ -257,21 +258,37 @@ def _judge(image: Image, part: Part, stored: StoredObject, *, content: bool) -> 
 
 
 def _read(image: Image, part: Part, stored: StoredObject) -> Iterator[Finding]:
-    """Compare the bytes. If they cannot be read and the bucket does answer, it is the object's fault."""
     storage, key = image_storage(), stored.key
     try:
-        if part.name == "description":
-            if not _describes(storage.read(key), image):
-                detail = "It is not what the row says."
-                yield _of(image, part, key, "wrong_description", detail)
-        elif part.sha256 not in ("", storage.digest(key, limit=stored.size)[1]):
-            detail = f"Its SHA-256 is not {part.sha256}."
-            yield _of(image, part, key, "wrong_hash", detail)
+        with told_apart():
+            if part.name == "description":
+                if not _describes(storage.read(key), image):
+                    detail = "It is not what the row says."
+                    yield _of(image, part, key, "wrong_description", detail)
+            elif part.sha256 not in ("", storage.digest(key, limit=stored.size)[1]):
+                detail = f"Its SHA-256 is not {part.sha256}."
+                yield _of(image, part, key, "wrong_hash", detail)
     except FileNotFoundError:
         yield _of(image, part, key, f"missing_{part.name}", "It is listed and not there.")
-    except StorageUnavailable:
-        storage.size_of(EPOCH_KEY)  # raises if the bucket is away
-        yield _of(image, part, key, "unreadable", "The bucket cannot give all of it.")
+    except Unreadable as error:
+        yield _of(image, part, key, "unreadable", str(error))
+
+
+class Unreadable(Exception):
+    """The bucket answers, and cannot give this object."""
+
+    def __init__(self) -> None:
+        super().__init__("The bucket cannot give all of it.")
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """Raises Unreadable when it was the object's fault, and StorageUnavailable when the bucket is away."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        image_storage().size_of(EPOCH_KEY)  # raises if the bucket is away
+        raise Unreadable from error
 
 
 def _describes(body: bytes, image: Image) -> bool:

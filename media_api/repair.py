@@ -13,7 +13,7 @@ from django.db.models import F
 
 from .examination import decode, put_derived, stripped_key
 from .exceptions import DecoderCrashed, Verdict
-from .fsck import Finding, find
+from .fsck import Finding, Unreadable, find, told_apart
 from .images import describe_again
 from .models import Image
 from .storage import image_storage
@@ -67,9 +67,12 @@ def _make_again(image: Image, parts: set[str]) -> None:
 def _fetch(image: Image, file: BinaryIO) -> None:
     """Copy the original into a local file, if it is the one that was uploaded."""
     try:
-        fetched = image_storage().fetch(image.path, file, limit=image.size)
+        with told_apart():
+            fetched = image_storage().fetch(image.path, file, limit=image.size)
     except FileNotFoundError as error:
         raise CannotMend("Its original is missing.") from error
+    except Unreadable as error:
+        raise CannotMend("Its original cannot be read.") from error
     if fetched != (image.size, image.sha256):
         raise CannotMend("Its original is not what was uploaded.")
 

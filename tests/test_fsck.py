@@ -1,6 +1,7 @@
 """Each thing that can be wrong between rows and bucket is found, by its name, and nothing else is."""
 
 import json
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import httpx2
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -204,8 +205,14 @@ def test_what_the_bucket_itself_cannot_read_is_found(
         assert run("--content").found == [("unreadable", image.path)]
         image.refresh_from_db()
         assert image.damaged_at
+        bucket.remove([image.rendition_key(320)])
         long_ago()
         assert damage.check_content() == 1
+        assert damage.check_content() == 0
+        said = run("--repair")
+        assert said.done == {image.rendition_key(320): ""}
+        adoptable(bucket, image)
+        assert "cannot be read" in run("--adopt").lines[0]["detail"]
         emptied(bucket)
 
 
@@ -290,6 +297,22 @@ def test_it_looks_again_before_it_says_something(
     assert {place.name for place in fsck.places() if not place.agrees} == {f"{coming.id}/"}
     assert run("--quick") == HEALTHY
     assert run() == HEALTHY
+
+
+def test_it_looks_again_at_what_changed_while_it_looked(
+    bucket: ImageStorage, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image is deleted and its objects removed, after the row was read and before they were listed."""
+    find = fsck.find
+
+    def then_deleted(image_id: Any) -> Image | None:
+        found = find(image_id)
+        images.delete(Image.objects.filter(id=image_id))
+        images.purge(image_id)
+        return found
+
+    monkeypatch.setattr(fsck, "find", then_deleted)
+    assert fsck.look(image.id) == []
 
 
 # --- how it is said -------------------------------------------------------------------------------
@@ -605,6 +628,31 @@ def test_a_database_that_has_images_takes_no_other_bucket(
         run("--adopt", "--take-bucket")
 
 
+def test_two_who_adopt_at_once_make_one_row(
+    storage: ImageStorage, alice: User, keep: Keep, work: Work
+) -> None:
+    image = keep(alice)
+    before, body = rows(), bodies(storage)
+    adoptable(storage, image)
+    alice.delete()
+    found = fsck.look(image.id)
+    done: list[set[str]] = []
+
+    def adopt() -> None:
+        done.append({each.done for each in adoption.adopt(found)})
+        connections.close_all()
+
+    threads = [threading.Thread(target=adopt) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(sorted, done)) == [[""], [""], ["adopted"]]
+    assert rows() == before
+    assert bodies(storage) == body
+    assert run("--content") == HEALTHY
+
+
 # --- remove ---------------------------------------------------------------------------------------
 
 
@@ -721,6 +769,7 @@ def test_the_worker_finds_damage_by_itself_and_says_so(
         assert bad["ETag"] != good["ETag"]
         assert api.get(f"{API}/images").json()["results"][0]["damaged_at"]
         assert 'id="damaged"' in client.get(f"/images/{image.id}/").content.decode()
+        assert "Damaged" in client.get("/").content.decode()
         assert "shoebox_damaged_images 1.0" in client.get("/metrics").content.decode()
 
         bucket.keep(image.path, body, content_type="image/jpeg")
@@ -728,6 +777,7 @@ def test_the_worker_finds_damage_by_itself_and_says_so(
         assert damage.check_content() == 1
         assert api.get(address).json()["damaged_at"] is None
         assert 'id="damaged"' not in client.get(f"/images/{image.id}/").content.decode()
+    assert "Damaged" not in client.get("/").content.decode()
     assert "shoebox_damaged_images 0.0" in client.get("/metrics").content.decode()
 
 
