@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -573,6 +574,14 @@ def test_an_original_that_is_another_is_not_adopted(
     assert "is not what image.json says" in run("--adopt").lines[0]["detail"]
     storage.remove([image.path])
     assert "original is missing" in run("--adopt").lines[0]["detail"]
+    png = image.path.replace(".jpg", ".png")
+    description = storage.read(key_of(image, "description"))
+    lie = description.replace(image.path.encode(), png.encode())
+    storage.keep(key_of(image, "description"), lie, content_type="application/json")
+    storage.keep(png, body, content_type="image/png")
+    assert "which its key does not say" in run("--adopt").lines[0]["detail"]
+    storage.remove([png])
+    storage.keep(key_of(image, "description"), description, content_type="application/json")
     storage.keep(image.path, body, content_type="image/jpeg")
     assert set(run("--adopt").done.values()) == {"adopted"}
 
@@ -680,14 +689,16 @@ def test_what_is_young_stays(bucket: ImageStorage, image: Image) -> None:
     assert bodies(bucket) == before
 
 
-def test_a_folder_with_something_young_in_it_stays(storage: ImageStorage, alice: User) -> None:
-    folder = f"images/{uuid7()}"
-    for name in "320.webp", "original.jpg":
-        storage.keep(f"{folder}/{name}", b"x", content_type="image/jpeg")
-    old, young = fsck.look(next(iter(fsck.places())).image_id or uuid7())
-    before = max(each.written_at for each in (old, young) if each.written_at)
-    said = removal.Removal(before, 10).remove([old, young])
-    assert [each.done for each in said] == ["", ""]
+def test_a_folder_into_which_something_was_just_written_stays(storage: ImageStorage) -> None:
+    folder = uuid7()
+    storage.keep(f"images/{folder}/320.webp", b"x", content_type="image/jpeg")
+    found = fsck.look(folder)
+    time.sleep(0.02)
+    before = database_now()
+    time.sleep(0.02)
+    storage.keep(f"images/{folder}/original.jpg", b"x", content_type="image/jpeg")
+    assert removal.Removal(before, 10).remove(found) == found
+    assert removal.Removal(before, 10).remove(fsck.look(folder)) == fsck.look(folder)
     assert len(objects(storage)) == 2
 
 
@@ -741,6 +752,10 @@ def test_what_has_a_row_at_the_last_moment_stays(
     remover = removal.Removal(database_now() + timedelta(hours=1), 100)
     assert {each.done for each in remover.remove(found)} == {""}
     assert remover.remove([staged]) == [staged]
+    key = f"images/{upload.id}/original.jpg"  # as its worker may have written by now
+    storage.keep(key, b"x", content_type="image/jpeg")
+    written = Finding("unknown_object", "", key, upload.id, written_at=database_now())
+    assert remover.remove([written]) == [written]
     assert run() == HEALTHY
 
 
