@@ -153,9 +153,11 @@ def look_into(place: Place, *, quick: bool = False, content: bool = False) -> It
 
 
 def id_of(key: str) -> uuid.UUID | None:
-    """The id in a key below images/ or staging/, if it is written as we write it."""
-    _, _, rest = key.partition("/")
-    text, _, _ = rest.partition("/")
+    """The id in `images/<id>/...` or `staging/<id>`, if it is written as we write it."""
+    room, _, rest = key.partition("/")
+    text, slash, _ = rest.partition("/")
+    if bool(slash) != (room == "images"):
+        return None
     try:
         found = uuid.UUID(text)
     except ValueError:

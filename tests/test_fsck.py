@@ -229,7 +229,9 @@ def lost_objects(bucket: ImageStorage, image: Image) -> list[str]:
     lost = [
         f"staging/{image.id}",
         f"staging/{uuid7()}",
+        f"staging/{uuid7()}/x",
         "staging/not-an-id",
+        f"images/{uuid7()}",
         f"images/{image.id}/notes.txt",
         f"images/{uuid7()}/original.jpg",
         "images/lost",
@@ -360,7 +362,7 @@ def test_without_the_bucket_it_says_where_to_go_on(
         return look(image_id, **options)
 
     monkeypatch.setattr(fsck, "look", interrupted)
-    with pytest.raises(CommandError, match=f"--after {first.id}"):
+    with pytest.raises(CommandError, match=f"Stopped. Go on with: fsck --after {first.id}"):
         run()
 
 
@@ -630,6 +632,9 @@ def test_a_database_that_has_images_takes_no_other_bucket(
     keep(alice)
     storage.keep(EPOCH_KEY, str(uuid7()).encode(), content_type="text/plain")
     with pytest.raises(CommandError, match="a bucket of its own"):
+        run("--adopt", "--take-bucket")
+    storage.remove([EPOCH_KEY])
+    with pytest.raises(CommandError, match="never claimed"):
         run("--adopt", "--take-bucket")
     Image.objects.all().delete()
     storage.keep(EPOCH_KEY, b"rubbish", content_type="text/plain")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error as DatabaseFault
 
 from media_api import adoption, damage, epoch, fsck, removal
 from media_api.exceptions import ForeignBucket, StorageUnavailable
@@ -17,6 +17,7 @@ from media_api.repair import mend
 
 from .apikey import account
 
+PROGRESS = 1000
 Act = Callable[[Sequence[Finding]], Sequence[Finding]]
 
 
@@ -51,18 +52,20 @@ class Command(BaseCommand):
         parser.add_argument("--at-most", type=int, metavar="N", help="objects to remove")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.json, self.count, self.images = options["json"], 0, 0
+        self.json, self.count, self.folders = options["json"], 0, 0
         self.last: uuid.UUID | None = options["after"]
         try:
             self.compare(**options)
-        except (StorageUnavailable, DatabaseError, KeyboardInterrupt) as error:
-            raise CommandError(
-                f"{error or 'Stopped.'}{self.how_to_go_on()}", returncode=2
-            ) from error
-        except (ForeignBucket, FileNotFoundError, removal.TooMany) as error:
+        except (StorageUnavailable, DatabaseFault, KeyboardInterrupt) as error:
+            reason = str(error).strip() or "Stopped."
+            raise CommandError(f"{reason}{self.how_to_go_on()}", returncode=2) from error
+        except FileNotFoundError as error:
+            reason = "The bucket is not there, or was never claimed (manage.py prepare_bucket)."
+            raise CommandError(reason, returncode=2) from error
+        except (ForeignBucket, removal.TooMany) as error:
             raise CommandError(str(error), returncode=2) from error
         if not self.json:
-            self.stdout.write(f"{self.count} findings; {self.images} folders were looked at")
+            self.stdout.write(f"{self.count} findings; {self.folders} folders were looked at")
         if self.count:
             sys.exit(1)
 
@@ -96,7 +99,9 @@ class Command(BaseCommand):
                     damage.note(place.image_id, found, content=content)
                 self.tell(found)
                 self.last = place.image_id
-            self.images += 1
+            self.folders += 1
+            if self.folders % PROGRESS == 0:
+                self.stderr.write(f"{self.folders} folders were looked at, up to {place.name}")
 
     def acts(
         self,
