@@ -101,6 +101,7 @@ def test_the_clock_knows_when() -> None:
     assert crons == {
         "purge_due": "* * * * *",
         "expire_overdue": "* * * * *",
+        "check_content": "* * * * *",
         "sweep_staging": "*/15 * * * *",
         "empty_old_trash": "7 * * * *",
         "forget_throttles": "23 * * * *",
