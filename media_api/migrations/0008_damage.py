@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 
 
 class Migration(migrations.Migration):
-    dependencies = [("media_api", "0006_stripped_path")]
+    dependencies = [("media_api", "0007_idempotency_key")]
 
     operations = [
         migrations.AddField(
