@@ -52,12 +52,12 @@ def lets_us_in() -> Finding:
     storage = image_storage()
     try:
         next(storage.keys(""), None)
-    except FileNotFoundError:
-        return fail(
-            f"The store has no bucket {storage.bucket_name}.",
-            "See S3_BUCKET, or run `manage.py prepare_bucket`.",
-        )
     except StorageUnavailable as error:
+        if reason(error) == "NoSuchBucket":
+            return fail(
+                f"The store has no bucket {storage.bucket_name}.",
+                "See S3_BUCKET, or run `manage.py prepare_bucket`.",
+            )
         return fail(
             f"The store refuses S3_ACCESS_KEY_ID: {reason(error)}.",
             "See S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, S3_REGION, and the policy (minio/app.json).",
