@@ -36,9 +36,8 @@ def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID], *, priority: int
 
 # --- the worker's connections ---------------------------------------------------------------------
 
-PATIENCE = (
-    4.0  # seconds that a worker at work waits for a connection, before it ends and is started again
-)
+# Seconds that a worker at work waits for a connection, before it ends and is started again.
+PATIENCE = 4.0
 PAUSE = 1.0  # seconds between the attempts of one that starts
 
 

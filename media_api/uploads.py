@@ -46,9 +46,8 @@ from .storage import Part, image_storage
 
 log = structlog.get_logger(__name__)
 
-MAX_WAITING = (
-    1000  # that many of one owner keep their order among others; later ones share the last place
-)
+# So many uploads of one owner keep their order among others; later ones share the last place.
+MAX_WAITING = 1000
 
 
 @dataclass(frozen=True)
