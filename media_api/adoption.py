@@ -21,6 +21,7 @@ from django.db import transaction
 
 from .examination import decode, original_key, put_derived, stripped_key
 from .exceptions import DecoderCrashed, Verdict
+from .faults import fault_point
 from .fsck import IMAGES, Finding, Unreadable, explained, find, parts, told_apart
 from .images import describe
 from .models import (
@@ -93,6 +94,7 @@ def _adopted(image_id: uuid.UUID, owner: User | None) -> Image:
         image = _image(image_id, told, facts, put_derived(image_id, file, facts))
     image.owner = owner or _account(told.owner)
     describe(image)
+    fault_point("adoptable_found")
     with transaction.atomic():
         hold_id(image_id)
         if find(image_id) or explained(image_id):

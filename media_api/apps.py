@@ -6,4 +6,8 @@ class MediaApiConfig(AppConfig):
     verbose_name = "Images"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401
+        from django.conf import settings
+
+        from . import checks, faults  # noqa: F401
+
+        faults.folder = faults.folder_of(settings.FAULTS, debug=settings.DEBUG)

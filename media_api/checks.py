@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from . import imaging, landlock, seccomp
+from . import faults, imaging, landlock, seccomp
 
 DECODERS = "media_api.E002"
 
@@ -51,6 +51,20 @@ def decoders_are_mended(**_: Any) -> list[CheckMessage]:
 
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
+
+
+@register
+def faults_are_for_tests(**_: Any) -> list[CheckMessage]:
+    if not settings.FAULTS or faults.folder:
+        return []
+    return [
+        Error(
+            "FAULTS is set, which lets a test kill this service.",
+            hint="Take it away; tests that mean it put a file of the name "
+            f"{faults.TEST_RUN} into that folder.",
+            id="media_api.E003",
+        )
+    ]
 
 
 @register

@@ -14,6 +14,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from .epoch import require_own_bucket
+from .faults import fault_point
 from .fsck import Finding, look
 from .models import Image, database_now
 from .repair import mend
@@ -47,6 +48,7 @@ def check(image_id: uuid.UUID) -> None:
     for finding in found:
         if finding.part and not finding.done:
             log.error("image_damaged", image_id=str(image_id), kind=finding.kind, key=finding.key)
+    fault_point("content_read")
     note(image_id, found, content=True)
 
 

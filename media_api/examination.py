@@ -26,6 +26,7 @@ from .exceptions import (
     TooComplex,
     Verdict,
 )
+from .faults import fault_point
 from .images import describe
 from .models import (
     Derived,
@@ -50,6 +51,7 @@ def examine(upload_id: uuid.UUID) -> None:
     upload = Upload.objects.filter(id=upload_id, state=Upload.State.STAGED).first()
     if upload is None:
         return
+    fault_point("job_taken")
     with tempfile.TemporaryFile() as file:
         try:
             sha256 = fetch(upload, file)
@@ -74,6 +76,7 @@ def fetch(upload: Upload, file: BinaryIO) -> str:
         raise SizeMismatch
     if upload.claimed_sha256 not in ("", sha256):
         raise ChecksumMismatch
+    fault_point("hashed")
     return sha256
 
 
@@ -113,6 +116,7 @@ def settle_hash(upload: Upload, sha256: str) -> None:
     if not settled:
         raise ChecksumMismatch("Other bytes were sent while it was examined. Send it again.")
     upload.sha256 = sha256
+    fault_point("hash_settled")
 
 
 def put_objects(upload: Upload, file: BinaryIO, facts: sandbox.Facts) -> Derived:
@@ -195,6 +199,8 @@ def keep(upload: Upload, facts: sandbox.Facts, derived: Derived) -> None:
         image_of(locked, facts, derived).save(force_insert=True)
         locked.delete()
         tell(upload.id)
+        fault_point("keeping")
+    fault_point("kept")
     image_storage().remove([upload.key])
     log.info("upload_kept", upload_id=str(upload.id))
 
@@ -209,6 +215,8 @@ def refuse(upload: Upload, verdict: Verdict) -> None:
             expires_at=database_now() + timedelta(seconds=settings.REFUSAL_LIFETIME),
         )
         tell(upload.id)
+        fault_point("refusing")
+    fault_point("refused")
     if refused:
         image_storage().remove([upload.key])
         log.info("upload_refused", upload_id=str(upload.id), code=verdict.code)

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from .epoch import require_own_bucket
 from .exceptions import NotFound, PreconditionFailed, Trashed
+from .faults import fault_point
 from .models import (
     MAX_TAGS,
     Image,
@@ -61,6 +62,7 @@ def change(
         image.version = locked.version + 1
         image.save(update_fields=["name", "tags", "version"])
         enqueue("describe", "image_id", [image.id])
+    fault_point("changed")
 
 
 def retag(images: ImageQuerySet, *, add: Sequence[str], remove: Sequence[str]) -> int:
@@ -80,7 +82,9 @@ def retag(images: ImageQuerySet, *, add: Sequence[str], remove: Sequence[str]) -
 
 def trash(images: ImageQuerySet) -> int:
     """Into the trash, for TRASH_LIFETIME; how many were not there yet."""
-    return images.present().update(trashed_at=Now(), version=F("version") + 1)
+    moved = images.present().update(trashed_at=Now(), version=F("version") + 1)
+    fault_point("trashed")
+    return moved
 
 
 def restore(images: ImageQuerySet) -> int:
@@ -94,6 +98,8 @@ def delete(images: ImageQuerySet) -> int:
         ids = list(images.select_for_update().values_list("id", flat=True))
         Image.objects.filter(id__in=ids).delete()
         enqueue("purge", "image_id", ids)
+        fault_point("deleting")
+    fault_point("deleted")
     return len(ids)
 
 
@@ -103,6 +109,7 @@ def empty_old_trash() -> int:
     deleted = 0
     images = Image.objects.filter(trashed_at__lt=overdue)
     while ids := list(images.values_list("id", flat=True)[:BATCH]):
+        fault_point("old_trash_found")
         deleted += delete(images.filter(id__in=ids))  # what was restored by now stays
     return deleted
 
@@ -148,6 +155,7 @@ def describe_again(image_id: uuid.UUID) -> None:
     """The job after a change. Repeated until what was written is what the row says, as jobs may pass each other."""
     written = None
     while (image := _find(image_id)) is not None and image.version != written:
+        fault_point("describing")
         describe(image)
         written = image.version
 
@@ -174,7 +182,9 @@ def purge(deletion_id: uuid.UUID) -> None:
     require_own_bucket()
     storage = image_storage()
     keys = list(storage.keys(image_prefix(deletion_id)))
+    fault_point("purge_due")
     storage.remove(keys)
+    fault_point("purged")
     if not keys and pending.removed_at:
         pending.delete()
         return

@@ -11,6 +11,7 @@ import structlog
 from django.db import transaction
 
 from . import images
+from .faults import fault_point
 from .fsck import (
     IMAGES,
     STAGING,
@@ -110,6 +111,7 @@ def _removed(finding: Finding) -> bool:
     """Look at the rows at this very moment, then remove. Of what they do not explain now, none will become a part."""
     if _is_explained(finding):
         return False
+    fault_point("unknown_found")
     image_storage().remove([finding.key])
     log.info("unknown_object_removed", key=finding.key)
     return True

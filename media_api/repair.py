@@ -13,6 +13,7 @@ from django.db.models import F
 
 from .examination import decode, put_derived, stripped_key
 from .exceptions import DecoderCrashed, Verdict
+from .faults import fault_point
 from .fsck import Finding, Unreadable, find, told_apart
 from .images import describe_again
 from .models import Image
@@ -57,6 +58,7 @@ def _make_again(image: Image, parts: set[str]) -> None:
     with tempfile.TemporaryFile() as file:
         if parts != {"description"}:
             _fetch(image, file)
+            fault_point("original_fetched")
         if "original" in parts:
             image_storage().keep(image.path, file, content_type=image.content_type)
         if parts & {"stripped", "rendition"}:

@@ -36,6 +36,7 @@ from .exceptions import (
     TooManyPixels,
     Truncated,
 )
+from .faults import fault_point
 from .imaging import Facts, Limits, Rendition
 from .sides import fit, rendition_sides
 from .stripping import MAX_CUTS, MAX_NEW, Cut
@@ -97,6 +98,7 @@ class Sandbox:
                 server = self._send(message, [picture, answer_end.fileno(), exit_code_end.fileno()])
             answer_end.close()
             exit_code_end.close()
+            fault_point("in_the_cage")
             deadline = time.monotonic() + patience
             said = _read(answer, deadline, at_most=MAX_ANSWER)
             ended = _read(exit_code, deadline, at_most=8)

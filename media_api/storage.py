@@ -35,6 +35,7 @@ from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 
 from .exceptions import StorageUnavailable
+from .faults import fault_point, halfway
 from .presign import Bucket, Credentials, expires_at, presign, window_start
 
 if TYPE_CHECKING:
@@ -153,7 +154,11 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         digest = b64encode(md5_of(file).digest()).decode()
         with answered():
             answer = self.client.put_object(
-                Bucket=self.bucket_name, Key=key, Body=file, ContentMD5=digest, **headers
+                Bucket=self.bucket_name,
+                Key=key,
+                Body=halfway("put_half", file),
+                ContentMD5=digest,
+                **headers,
             )
         etag_of(answer)
 
@@ -247,6 +252,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
                     sha256.update(chunk)
                     file.write(chunk)
                     size += len(chunk)
+                    fault_point("object_half_read")
         return answer, size, sha256.hexdigest()
 
     def digest(self, key: str, *, limit: int) -> tuple[int, str]:
@@ -260,7 +266,9 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
     ) -> None:
         """Put bytes under a key of ours, where they never change unless `caching` says so."""
         file = BytesIO(body) if isinstance(body, bytes) else body
+        fault_point("object_to_keep")
         self._put(key, file, ContentType=content_type, CacheControl=caching)
+        fault_point("object_kept")
 
     def read(self, key: str) -> bytes:
         """A small object, whole. Raises FileNotFoundError."""
@@ -328,6 +336,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         for key in keys:
             with answered(missing_is_fine=True):
                 self.client.delete_object(Bucket=self.bucket_name, Key=key)
+            fault_point("object_removed")
 
     def make_bucket(self) -> bool:
         """Make the bucket unless it is there; whether it was made."""

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from .epoch import require_own_bucket
+from .faults import fault_point
 from .models import IdempotencyKey, Throttle, Upload, database_now, staging_key
 from .storage import image_storage
 from .uploads import clear_staging
@@ -34,10 +35,12 @@ def expire_batch() -> list[Upload]:
     with transaction.atomic():
         now = database_now()
         overdue = list(Upload.objects.overdue(now).select_for_update(skip_locked=True)[:BATCH])
+        fault_point("overdue_found")
         Upload.objects.filter(id__in=[upload.id for upload in overdue]).update(
             state=Upload.State.EXPIRED,
             expires_at=now + timedelta(seconds=settings.REFUSAL_LIFETIME),
         )
+    fault_point("expired")
     for upload in overdue:
         log.info("upload_expired", upload_id=str(upload.id))
     return overdue
@@ -53,10 +56,12 @@ def sweep_staging() -> int:
     storage = image_storage()
     keys = list(storage.keys("staging/"))
     open_parts = [(key, part) for key, part in storage.open_parts() if key.startswith("staging/")]
+    fault_point("staging_listed")
     living = {
         staging_key(upload_id) for upload_id in Upload.objects.living().values_list("id", flat=True)
     }
     left_over = [key for key in keys if key not in living]
+    fault_point("left_over_found")
     storage.remove(left_over)
     for key, multipart_id in open_parts:
         if key not in living:

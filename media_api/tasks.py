@@ -11,6 +11,7 @@ from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
 from . import damage, examination, images, sweeps
+from .faults import fault_point
 from .models import SignInLink
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,7 @@ periodic("forget_idempotency_keys", "37 * * * *")(sweeps.forget_idempotency_keys
 async def retry_stalled(timestamp: int) -> None:
     """Give the jobs of a worker that died to those that live."""
     for job in await app.job_manager.get_stalled_jobs():
+        fault_point("stalled_found")
         await app.job_manager.retry_job(job)
 
 

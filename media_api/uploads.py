@@ -31,6 +31,7 @@ from .exceptions import (
     UploadExpired,
     verdict_of,
 )
+from .faults import fault_point
 from .models import (
     IdempotencyKey,
     Image,
@@ -104,6 +105,8 @@ def begin(draft: Upload, key: IdempotencyKey | None, *, is_leased: bool) -> Uplo
             return first
         draft.save(force_insert=True)  # counted, and nobody else of this owner until the end
         require_room(draft.owner)
+        fault_point("announcing")
+    fault_point("announced")
     log.info("upload_announced", upload_id=str(draft.id), size=draft.size)
     return draft
 
@@ -128,6 +131,7 @@ def begin_parts(upload: Upload) -> None:
     """Let the store begin an upload in parts. Of two at the same time the first one counts, also for the second."""
     storage = image_storage()
     begun = storage.begin_parts(upload.key, content_type=upload.content_type)
+    fault_point("parts_begun")
     row = Upload.objects.filter(id=upload.id)
     if row.filter(multipart_id=upload.multipart_id).update(multipart_id=begun):
         upload.multipart_id = begun
@@ -144,6 +148,7 @@ def presign_put(upload: Upload) -> dict[str, Any]:
         content_type=upload.content_type,
         lifetime=seconds_left(upload),
     )
+    fault_point("presigned")
     return {"method": "PUT", "url": url, "headers": {"Content-Type": upload.content_type}}
 
 
@@ -199,6 +204,7 @@ def receive(
             image_storage().stage(
                 upload.key, file, size=upload.size, content_type=upload.content_type
             )
+        fault_point("put")
         mark_staged(upload)
     return upload
 
@@ -220,6 +226,7 @@ def complete(upload: Upload) -> None:
 
     Raises NotStaged, UploadExpired, or the verdict on an upload that was refused.
     """
+    fault_point("complete_received")
     if upload.state == Upload.State.ANNOUNCED:
         require_bytes(upload)
         mark_staged(upload)
@@ -250,6 +257,7 @@ def join_parts(upload: Upload) -> int:
     if not missing:
         with suppress(FileNotFoundError):
             image_storage().join_parts(upload.key, upload.multipart_id, parts)
+        fault_point("parts_joined")
     return missing
 
 
@@ -262,6 +270,8 @@ def mark_staged(upload: Upload) -> None:
             locked.staged_at = database_now()
             locked.save(update_fields=["state", "staged_at"])
             enqueue("examine", "upload_id", [upload.id], priority=turn(locked))
+            fault_point("staging")
+    fault_point("staged")
     if locked is None:  # kept by now, or deleted by its owner
         upload.state = Upload.State.STAGED
         return
@@ -291,6 +301,7 @@ def withdraw(upload: Upload) -> None:
     deleted, _ = Upload.objects.filter(id=upload.id).delete()
     if not deleted and Image.objects.filter(id=upload.id).exists():
         raise AlreadyKept
+    fault_point("withdrawn")
     log.info("upload_withdrawn", upload_id=str(upload.id))
     with suppress(StorageUnavailable):  # the sweep removes it
         clear_staging([upload])

@@ -145,6 +145,7 @@ THROTTLE_LINKS = rate(env("THROTTLE_LINKS", default="10000/minute"))
 # --- what is said -------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", default=False)
+FAULTS = env("FAULTS", default="")
 LOG_LEVEL = env("LOG_LEVEL", default="INFO")
 LOG_FORMAT = env("LOG_FORMAT", default="auto")
 METRICS_TOKEN = env("METRICS_TOKEN", default="")

@@ -30,6 +30,7 @@ PAGES = below("web", "addresses apps forms middleware requests templatetags urls
 
 MAY_IMPORT = {
     "media_api.exceptions": set(),
+    "media_api.faults": set(),
     "media_api.sides": set(),
     "media_api.presign": set(),
     "media_api.containers": set(),
@@ -41,33 +42,35 @@ MAY_IMPORT = {
     "media_api.stripping_avif": below("media_api", "containers stripping"),
     "media_api.imaging": below("media_api", "containers stripping stripping_avif sides exceptions"),
     "media_api.cage": below("media_api", "imaging landlock seccomp exceptions"),
-    "media_api.sandbox": below("media_api", "imaging containers stripping sides exceptions"),
-    "media_api.storage": below("media_api", "presign exceptions"),
+    "media_api.sandbox": below("media_api", "faults imaging containers stripping sides exceptions"),
+    "media_api.storage": below("media_api", "faults presign exceptions"),
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
-    "media_api.images": below("media_api", "models storage queue epoch exceptions"),
+    "media_api.images": below("media_api", "faults models storage queue epoch exceptions"),
     "media_api.idempotency": below("media_api", "models exceptions"),
     "media_api.uploads": below(
-        "media_api", "idempotency quotas models storage presign queue exceptions"
+        "media_api", "faults idempotency quotas models storage presign queue exceptions"
     ),
     "media_api.links": below("media_api", "models storage"),
     "media_api.accounts": below("media_api", "models quotas"),
     "media_api.quotas": below("media_api", "exceptions"),
     "media_api.examination": below(
-        "media_api", "sandbox stripping images models storage verdicts epoch exceptions"
+        "media_api", "faults sandbox stripping images models storage verdicts epoch exceptions"
     ),
-    "media_api.sweeps": below("media_api", "uploads models storage epoch"),
+    "media_api.sweeps": below("media_api", "faults uploads models storage epoch"),
     "media_api.fsck": below("media_api", "images models storage epoch exceptions"),
-    "media_api.repair": below("media_api", "fsck examination images models storage exceptions"),
-    "media_api.damage": below("media_api", "fsck repair models epoch"),
-    "media_api.adoption": below(
-        "media_api", "fsck examination sandbox images models storage exceptions"
+    "media_api.repair": below(
+        "media_api", "faults fsck examination images models storage exceptions"
     ),
-    "media_api.removal": below("media_api", "fsck images models storage"),
-    "media_api.tasks": below("media_api", "examination images sweeps damage models"),
+    "media_api.damage": below("media_api", "faults fsck repair models epoch"),
+    "media_api.adoption": below(
+        "media_api", "faults fsck examination sandbox images models storage exceptions"
+    ),
+    "media_api.removal": below("media_api", "faults fsck images models storage"),
+    "media_api.tasks": below("media_api", "faults examination images sweeps damage models"),
     **dict.fromkeys(HTTP, PURE | INSIDE | HTTP),
-    "media_api.apps": below("media_api", "checks"),
-    "media_api.checks": below("media_api", "imaging landlock seccomp"),
+    "media_api.apps": below("media_api", "faults checks"),
+    "media_api.checks": below("media_api", "faults imaging landlock seccomp"),
     "media_api.doctor": below(
         "media_api", "checks imaging epoch models storage presign exceptions"
     ),
