@@ -10,7 +10,7 @@ DEPLOYED := DATABASE_URL=postgres://lint@db/lint S3_ENDPOINT_URL=https://s3.exam
 	S3_ACCESS_KEY_ID=lint S3_SECRET_ACCESS_KEY=lint S3_UPLOAD_ACCESS_KEY_ID=lint-upload S3_UPLOAD_SECRET_ACCESS_KEY=lint \
 	SECRET_KEY=lint-$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 
-.PHONY: run test lint bench
+.PHONY: run test lint bench chaos
 .NOTPARALLEL:
 
 run: .venv/.with-embedded staticfiles/staticfiles.json
@@ -35,6 +35,11 @@ bench: .venv/.with-test staticfiles/staticfiles.json
 	@for file in bench/[a-z]*.py; do \
 		echo; $(BIN)/python -m bench.$$(basename $$file .py) || exit 1; \
 	done
+
+# MINUTES=20 STORE=rclone SEED=..., or ROUND=SEED/3 to see one round again.
+chaos: .venv/.with-test staticfiles/staticfiles.json
+	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STORE),--store $(STORE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
 
 .venv/.with-embedded: GROUPS := --group embedded
 .venv/.with-test: GROUPS := --group embedded --group test

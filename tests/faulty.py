@@ -221,9 +221,9 @@ class Server(ThreadingHTTPServer):
 class Faulty:
     """Stands where the store is expected; `store` is what the app is to be told."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, port: int | None = None) -> None:
         self.store = urlsplit(store.endpoint_url).netloc
-        self.port = free_port(HOST)
+        self.port = port or free_port(HOST)
         self.seen = replace(store, endpoint_url=url(HOST, self.port))
         self.healed = threading.Event()
         self.fault: Fault = healthy

@@ -52,7 +52,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     early_config.stash[FOLDER] = folder
     pages_port = free_port(HOST)
     pages = url("localhost", pages_port)
-    credentials = _credentials()
+    identity = credentials()
     postgres = Postgres(
         folder / "postgres", sockets=folder / "run", log=folder / "postgres.log", durable=False
     )
@@ -61,7 +61,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
         name=BUCKET_NAME,
         host=HOST,
         port=free_port(HOST),
-        credentials=credentials,
+        credentials=identity,
         origin=pages,
         log=folder / "bucket.log",
     )
@@ -74,16 +74,16 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
         "PUBLIC_URL": pages,
         "DJANGO_LIVE_TEST_SERVER_ADDRESS": f"localhost:{pages_port}",
         "SECRET_KEY": secrets.token_hex(32),
-        **_settings(Store(bucket.url, credentials, credentials)),
+        **settings_of(Store(bucket.url, identity, identity)),
     }
     return (yield)
 
 
-def _credentials() -> tuple[str, str]:
+def credentials() -> tuple[str, str]:
     return secrets.token_hex(8), secrets.token_hex(16)
 
 
-def _settings(store: Store) -> dict[str, str]:
+def settings_of(store: Store) -> dict[str, str]:
     key_id, key = store.credentials
     upload_key_id, upload_key = store.upload_credentials
     return {
@@ -140,24 +140,31 @@ def rclone() -> Store:
 @pytest.fixture(scope="session")
 def minio(pytestconfig: pytest.Config) -> Iterator[Store]:
     """MinIO with the identities and policies of the compose file."""
-    folder, port = pytestconfig.stash[FOLDER], free_port(HOST)
-    root_user, root_password = _credentials()
+    _program("minio")
+    folder, root = pytestconfig.stash[FOLDER], credentials()
+    server, address = minio_server(folder, root, origin=os.environ["PUBLIC_URL"])
+    server.start()
+    yield prepared_minio(server, address, root)
+    server.stop()
+
+
+def minio_server(folder: Path, root: tuple[str, str], *, origin: str) -> tuple[Child, str]:
+    """Not started yet, and where it will listen."""
+    address = netloc(HOST, free_port(HOST))
     server = Child(
         "MinIO",
-        [_program("minio"), "server", "--address", netloc(HOST, port), folder / "minio"],
+        ["minio", "server", "--address", address, folder / "minio"],
         environment={
             "HOME": str(folder),
-            "MINIO_ROOT_USER": root_user,
-            "MINIO_ROOT_PASSWORD": root_password,
-            "MINIO_API_CORS_ALLOW_ORIGIN": os.environ["PUBLIC_URL"],
+            "PATH": os.environ["PATH"],
+            "MINIO_ROOT_USER": root[0],
+            "MINIO_ROOT_PASSWORD": root[1],
+            "MINIO_API_CORS_ALLOW_ORIGIN": origin,
             "MINIO_BROWSER": "off",
         },
         log=folder / "minio.log",
     )
-    server.start()
-    server.wait_until(lambda: _is_ready(url(HOST, port)))
-    yield _prepared(netloc(HOST, port), root_user, root_password)
-    server.stop()
+    return server, address
 
 
 def _is_ready(address: str) -> bool:
@@ -168,23 +175,23 @@ def _is_ready(address: str) -> bool:
         return False
 
 
-def _prepared(address: str, root_user: str, root_password: str) -> Store:
-    Minio(address, root_user, root_password, secure=False).make_bucket(BUCKET_NAME)
-    admin = MinioAdmin(
-        endpoint=address, credentials=StaticProvider(root_user, root_password), secure=False
-    )
+def prepared_minio(server: Child, address: str, root: tuple[str, str]) -> Store:
+    """With a bucket, and our two identities."""
+    server.wait_until(lambda: _is_ready(f"http://{address}"))
+    Minio(address, *root, secure=False).make_bucket(BUCKET_NAME)
+    admin = MinioAdmin(endpoint=address, credentials=StaticProvider(*root), secure=False)
     identities = {}
     for policy in ("app", "upload"):
         template = Template(Path("minio", f"{policy}.json").read_text())
         admin.policy_add(policy, policy=json.loads(template.substitute(S3_BUCKET=BUCKET_NAME)))
-        identities[policy] = _credentials()
+        identities[policy] = credentials()
         admin.user_add(*identities[policy])
         admin.attach_policy([policy], user=identities[policy][0])
     return Store(
         f"http://{address}",
         identities["app"],
         identities["upload"],
-        root_credentials=(root_user, root_password),
+        root_credentials=root,
     )
 
 

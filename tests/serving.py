@@ -102,8 +102,8 @@ def wait_until_gone(pids: set[int]) -> None:
     wait_until(lambda: not any(map(command_line, pids)))
 
 
-def wait_until(true: Callable[[], bool], *, seconds: float = 10) -> None:
+def wait_until(true: Callable[[], bool], *, seconds: float = 10, pause: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"not so after {seconds} seconds"
-        time.sleep(0.05)
+        time.sleep(pause)

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from project.embedded.addresses import free_port
 from tests import pictures
 from tests.services import HOST
-from tests.serving import READY, Service, command_line, wait_until
+from tests.serving import READY, Service, command_line, descendants, wait_until
 
 MiB = 1024 * 1024
 LIMIT = 32 * MiB  # of more memory, for anything below
@@ -49,17 +49,16 @@ def get(service: Service, path: str, **headers: str) -> httpx2.Response:
 
 def memory(service: Service) -> int:
     """Bytes of all web processes, what they share counted once."""
-    web = [pid for pid in service.family() if "project.wsgi" in command_line(pid)]
-    web += [child for pid in web for child in service.family() if is_child(child, pid)]
-    sizes = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in set(web)]
-    return (
-        sum(int(line.split()[1]) for text in sizes for line in text.splitlines() if "Pss:" in line)
-        * 1024
-    )
+    web = {pid for pid in service.family() if "project.wsgi" in command_line(pid)}
+    return sum(proportional_size(pid) for pid in web.union(*map(descendants, web)))
 
 
-def is_child(pid: int, parent: int) -> bool:
-    return f"PPid:\t{parent}\n" in Path(f"/proc/{pid}/status").read_text()
+def proportional_size(pid: int) -> int:
+    """Of a process that has ended meanwhile, nothing."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return 0
 
 
 @pytest.fixture(autouse=True)
