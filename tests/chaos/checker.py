@@ -9,11 +9,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
 import httpx2
-from minio.error import S3Error
 
 from tests.chaos.deployment import Deployment
 from tests.chaos.history import History, Picture, State
@@ -61,6 +61,12 @@ class Checker:
         self.deployment, self.history = deployment, history
 
     def found(self) -> list[str]:
+        with ExitStack() as stack:
+            for client in self.clients.values():
+                stack.enter_context(client)
+            return self.all_of_it()
+
+    def all_of_it(self) -> list[str]:
         return [
             *self.history.surprises,
             *self.acknowledged(),
@@ -160,13 +166,9 @@ class Checker:
         }
 
     def read(self, key: str) -> bytes | None:
-        try:
-            answer = self.deployment.root.get_object(BUCKET_NAME, key)
-        except S3Error as error:
-            if error.code != "NoSuchKey":
-                raise
+        if key not in self.objects:
             return None
-        with answer:
+        with self.deployment.root.get_object(BUCKET_NAME, key) as answer:
             return answer.read()
 
     @cached_property

@@ -56,6 +56,11 @@ class Client(threading.Thread):
         while not self.done.is_set():
             (thing,) = self.dice.choices(things, weights)
             thing(self)
+        self.close()
+
+    def close(self) -> None:
+        self.http.close()
+        self.store.close()
 
     # --- asking ---------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx2
 import psycopg
 from minio.error import MinioException
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from media_api.faults import TEST_RUN
@@ -74,6 +75,7 @@ class Deployment:
         self.plans.mkdir(parents=True)
         (self.plans / TEST_RUN).touch()
         self.log = folder / "service.log"
+        self.connections = PoolManager(timeout=10, retries=False)
         port = free_port(HOST)  # of the way to the bucket, which we can disturb
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -128,7 +130,7 @@ class Deployment:
     def root(self) -> Minio:
         """The bucket as it is, past whatever disturbs the way of the service to it."""
         host = urlsplit(self.store.endpoint_url).netloc
-        return Minio(host, *self.store.credentials, secure=False)
+        return Minio(host, *self.store.credentials, secure=False, http_client=self.connections)
 
     def lose(self, key: str) -> None:
         """An object is gone behind the back of the service, if the store is there to be told."""
@@ -157,6 +159,7 @@ class Deployment:
         self.process.terminate()
         self.process.wait(30)
         self.bucket.close()
+        self.connections.clear()
 
 
 # --- the program ----------------------------------------------------------------------------------

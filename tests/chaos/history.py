@@ -87,3 +87,6 @@ class History:
         with self._lock:
             self.surprises.append(sentence)
             self._file.write(json.dumps({"surprise": sentence}) + "\n")
+
+    def close(self) -> None:
+        self._file.close()

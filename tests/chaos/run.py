@@ -53,6 +53,7 @@ class Run:
 
     def close(self) -> None:
         self.deployment.close()
+        self.history.close()
 
     # --- load -----------------------------------------------------------------------------------
 
