@@ -66,7 +66,7 @@ periodic("forget_throttles", "23 * * * *")(sweeps.forget_throttles)
 periodic("forget_idempotency_keys", "37 * * * *")(sweeps.forget_idempotency_keys)
 
 
-@app.periodic(cron="*/10 * * * * *")
+@app.periodic(cron="* * * * * */10")  # the sixth field is that of the seconds
 @app.task(name="retry_stalled", queueing_lock="retry_stalled")
 async def retry_stalled(timestamp: int) -> None:
     """Give the jobs of a worker that died to those that live."""

@@ -77,22 +77,20 @@ class Deployment:
         self.log = folder / "service.log"
         self.connections = PoolManager(timeout=10, retries=False)
         port = free_port(HOST)  # of the way to the bucket, which we can disturb
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(folder), store, str(port)],
-                env=embedded_environment(DJANGO_SETTINGS_MODULE="project.settings"),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
+        self.child = Child(
+            "The deployment",
+            [sys.executable, "-m", __name__, str(folder), store, str(port)],
+            environment=embedded_environment(DJANGO_SETTINGS_MODULE="project.settings"),
+            log=self.log,
+        )
+        self.child.start()
         wait_until(self._is_begun, seconds=120)
         self.addresses = Addresses.read(folder)
         self.bucket = Faulty(self.addresses.store, port=port)
         wait_until(self.is_ready, seconds=60)
 
     def _is_begun(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
+        assert self.child.exit_code is None, self.log.read_text()
         return (self.folder / "addresses.json").exists()
 
     def is_ready(self) -> bool:
@@ -107,6 +105,11 @@ class Deployment:
             and answer.json()["bucket"] == "ok"
             and len(workers) >= WORKERS
         )
+
+    @property
+    def pid(self) -> int:
+        assert self.child.process
+        return self.child.process.pid
 
     @property
     def store(self) -> Store:
@@ -139,7 +142,7 @@ class Deployment:
 
     def pids(self, name: str) -> list[int]:
         """The processes of the service with `name` in their command line."""
-        family = descendants(self.process.pid) - {self.process.pid}
+        family = descendants(self.pid) - {self.pid}
         return sorted(pid for pid in family if name in command_line(pid).replace("\0", " "))
 
     def command(self, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -153,11 +156,11 @@ class Deployment:
             )
 
     def close(self) -> None:
-        with suppress(ProcessLookupError):
-            for pid in descendants(self.process.pid):
+        for pid in descendants(self.pid):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        self.process.terminate()
-        self.process.wait(30)
+        self.child.patience = 30
+        self.child.stop()
         self.bucket.close()
         self.connections.clear()
 

@@ -34,7 +34,7 @@ def absent(name: str) -> Disturbance:
     """Killed, and not started again for a while."""
 
     def disturb(deployment: Deployment, dice: random.Random) -> None:
-        with stopped(deployment.process.pid):
+        with stopped(deployment.pid):
             send(signal.SIGKILL, *deployment.pids(name))
             time.sleep(dice.uniform(SHORT, LONG))
 
