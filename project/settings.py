@@ -77,7 +77,10 @@ DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or "postgres:
 if env("DATABASE_PASSWORD", default=""):
     DATABASES["default"]["PASSWORD"] = env("DATABASE_PASSWORD")
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 4)
+_options = DATABASES["default"].setdefault("OPTIONS", {})
+_options.setdefault("connect_timeout", 4)
+# Who stands still inside a transaction, as in a machine that sleeps, shall not hold others' rows for longer.
+_options.setdefault("options", "-c idle_in_transaction_session_timeout=15s")
 
 S3_ENDPOINT_URL = required("S3_ENDPOINT_URL")
 S3_PUBLIC_ENDPOINT_URL = env("S3_PUBLIC_ENDPOINT_URL", default=S3_ENDPOINT_URL).rstrip("/")

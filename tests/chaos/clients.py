@@ -36,6 +36,8 @@ def a_jpeg(dice: random.Random) -> bytes:
 
 
 class Client(threading.Thread):
+    wait = WAIT
+
     def __init__(self, name: str, owner: str, deployment: Deployment, history: History, seed: str):
         super().__init__(name=name, daemon=True)
         self.owner, self.history = owner, history
@@ -125,7 +127,7 @@ class Client(threading.Thread):
         picture = self.new(body)
         headers = {"Content-Type": JPEG, "Idempotency-Key": picture.sha256}
         asked = self.insist if self.dice.random() < 0.8 else self.ask
-        answer = asked("POST", f"/images?wait={WAIT}", picture, content=body, headers=headers)
+        answer = asked("POST", f"/images?wait={self.wait}", picture, content=body, headers=headers)
         self.note(picture, answer)
 
     def send_without_a_key(self) -> None:
@@ -193,7 +195,7 @@ class Client(threading.Thread):
     def complete(
         self, picture: Picture, upload: dict[str, Any], body: bytes
     ) -> httpx2.Response | None:
-        answer = self.insist("POST", f"/uploads/{picture.id}/complete?wait={WAIT}", picture)
+        answer = self.insist("POST", f"/uploads/{picture.id}/complete?wait={self.wait}", picture)
         if answer is not None and code_of(answer) == "not_staged":
             self.send_again(picture, upload, body)
             answer = self.insist("POST", f"/uploads/{picture.id}/complete?wait=0", picture)
@@ -218,7 +220,9 @@ class Client(threading.Thread):
         body = pictures.truncated(a_jpeg(self.dice))
         picture = self.new(body)
         headers = {"Content-Type": JPEG, "Idempotency-Key": picture.sha256}
-        answer = self.insist("POST", f"/images?wait={WAIT}", picture, content=body, headers=headers)
+        answer = self.insist(
+            "POST", f"/images?wait={self.wait}", picture, content=body, headers=headers
+        )
         if answer is not None and code_of(answer) != "upload_expired":
             self.expect(answer, "a bad picture", 202, 422)
 
@@ -278,14 +282,14 @@ class Client(threading.Thread):
 
     def delete(self) -> None:
         picture = self.one(State.KEPT, State.TRASHED)
-        if picture is None or self.waits(picture):
-            return
+        if picture and not self.waits(picture):
+            self.delete_for_good(picture)
+
+    def delete_for_good(self, picture: Picture) -> None:
         answer = self.insist("DELETE", f"/images/{picture.id}?permanent=true", picture)
         if answer is None:
             picture.may_become(State.GONE)
-        elif self.expect(
-            answer, "a deletion", 204, 404
-        ):  # 404: done before, and the answer was lost
+        elif self.expect(answer, "a deletion", 204, 404):  # 404: done, and the answer was lost
             picture.become(State.GONE)
             picture.is_deleted = True
 

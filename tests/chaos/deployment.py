@@ -1,4 +1,4 @@
-"""The service as it is deployed, each part a process: `python -m tests.chaos.deployment FOLDER STORE PORT`.
+"""The service as it is deployed, each part a process: `python -m tests.chaos.deployment FOLDER STORE PORT WORKERS`.
 
 Postgres, the store, a web server and two workers. What ends is started again, as a supervisor would. In FOLDER the
 harness finds all that clients, and an operator, would know.
@@ -69,8 +69,8 @@ class Addresses:
 class Deployment:
     """The running service, as the harness sees it."""
 
-    def __init__(self, folder: Path, store: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, store: str, *, workers: int = WORKERS) -> None:
+        self.folder, self.workers = folder, workers
         self.plans = folder / "plans"
         self.plans.mkdir(parents=True)
         (self.plans / TEST_RUN).touch()
@@ -79,7 +79,7 @@ class Deployment:
         port = free_port(HOST)  # of the way to the bucket, which we can disturb
         self.child = Child(
             "The deployment",
-            [sys.executable, "-m", __name__, str(folder), store, str(port)],
+            [sys.executable, "-m", __name__, str(folder), store, str(port), str(workers)],
             environment=embedded_environment(DJANGO_SETTINGS_MODULE="project.settings"),
             log=self.log,
         )
@@ -103,7 +103,7 @@ class Deployment:
         return (
             answer.status_code == 200
             and answer.json()["bucket"] == "ok"
-            and len(workers) >= WORKERS
+            and len(workers) >= self.workers
         )
 
     @property
@@ -168,7 +168,7 @@ class Deployment:
 # --- the program ----------------------------------------------------------------------------------
 
 
-def main(folder: Path, store_name: str, bucket_port: int) -> None:
+def main(folder: Path, store_name: str, bucket_port: int, count: int) -> None:
     port = free_port(HOST)
     origin = url(HOST, port)
     database = Postgres(folder / "postgres", sockets=folder / "run", log=folder / "postgres.log")
@@ -193,7 +193,7 @@ def main(folder: Path, store_name: str, bucket_port: int) -> None:
     keys = prepared(store)
     from project.management.commands.serve import Web, Worker  # reads the settings
 
-    web, workers = Web(HOST, origin, os.environ), [Worker(os.environ) for _ in range(WORKERS)]
+    web, workers = Web(HOST, origin, os.environ), [Worker(os.environ) for _ in range(count)]
     children = [database, server, web, *workers]
     for child in children[2:]:
         child.start()
@@ -263,4 +263,4 @@ def supervise(children: list[Child]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -14,7 +14,7 @@ from typing import LiteralString, get_args
 from media_api.faults import Point
 from tests.chaos.checker import Checker
 from tests.chaos.clients import Client
-from tests.chaos.deployment import OWNERS, Deployment
+from tests.chaos.deployment import OWNERS, WORKERS, Deployment
 from tests.chaos.history import History
 from tests.serving import command_line, wait_until
 
@@ -44,10 +44,10 @@ class Plan:
 class Run:
     """One deployment, its clients, and what happens to them; all that is chosen is chosen by the seed."""
 
-    def __init__(self, folder: Path, store: str, *, seed: str) -> None:
+    def __init__(self, folder: Path, store: str, *, seed: str, workers: int = WORKERS) -> None:
         self.seed = seed
         self.dice = random.Random(seed)
-        self.deployment = Deployment(folder / "deployment", store)
+        self.deployment = Deployment(folder / "deployment", store, workers=workers)
         self.history = History(folder / "history.jsonl")
         self.timers: list[threading.Timer] = []
 
@@ -80,18 +80,22 @@ class Run:
 
     def inject(self, plan: Plan, *, seconds: float = 45) -> bool:
         """Do it at the next occasion; whether there was one."""
+        hit = self.hit(plan, seconds=seconds)
+        if hit:
+            self.release_later(hit)
+        return hit is not None
+
+    def hit(self, plan: Plan, *, seconds: float = 45) -> Path | None:
+        """Where it says who was hit; that one is not released."""
         path = self.deployment.plans / plan.point
         hit = path.with_suffix(".hit")
         hit.unlink(missing_ok=True)
         path.with_suffix(".new").write_text(f"{plan.action} {plan.number}")
         path.with_suffix(".new").rename(path)
-        try:
+        with suppress(AssertionError):
             wait_until(hit.exists, seconds=seconds)
-        except AssertionError:
-            path.unlink(missing_ok=True)
-            return hit.exists()
-        self.release_later(hit)
-        return True
+        path.unlink(missing_ok=True)
+        return hit if hit.exists() else None
 
     def release_later(self, hit: Path) -> None:
         """What was stopped, or hangs, goes on after a while."""
