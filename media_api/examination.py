@@ -48,7 +48,8 @@ MAX_ATTEMPTS = 3
 
 def examine(upload_id: uuid.UUID) -> None:
     """The job: look at the staged bytes and keep or refuse them. May run twice, also at the same time."""
-    upload = Upload.objects.filter(id=upload_id, state=Upload.State.STAGED).first()
+    staged = Upload.objects.filter(state=Upload.State.STAGED).select_related("owner")
+    upload = staged.filter(id=upload_id).first()
     if upload is None:
         return
     fault_point("job_taken")

@@ -18,12 +18,13 @@ from typing import Any, BinaryIO
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from . import idempotency
 from .exceptions import (
     AlreadyKept,
     Empty,
+    NotFound,
     NotStaged,
     Refusal,
     StorageUnavailable,
@@ -100,7 +101,7 @@ def drafted(owner: User, announcement: Announcement, *, in_parts: bool) -> Uploa
 
 def begin(draft: Upload, key: IdempotencyKey | None, *, is_leased: bool) -> Upload:
     """Write the row and bind it to the key, if there is one: or the upload that the key is bound to already."""
-    with transaction.atomic():
+    with owner_is_there(draft.owner), transaction.atomic():
         if key and (first := idempotency.bind(key, draft, is_leased=is_leased)) is not draft:
             return first
         draft.save(force_insert=True)  # counted, and nobody else of this owner until the end
@@ -109,6 +110,17 @@ def begin(draft: Upload, key: IdempotencyKey | None, *, is_leased: bool) -> Uplo
     fault_point("announced")
     log.info("upload_announced", upload_id=str(draft.id), size=draft.size)
     return draft
+
+
+@contextmanager
+def owner_is_there(owner: User) -> Iterator[None]:
+    """Of an owner who was deleted meanwhile nothing is written, which the commit finds out. Raises NotFound."""
+    try:
+        yield
+    except IntegrityError as error:
+        if User.objects.filter(id=owner.id).exists():
+            raise
+        raise NotFound from error
 
 
 @contextmanager

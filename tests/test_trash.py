@@ -164,7 +164,18 @@ def by_hand(image: Image, api: APIClient) -> None:
     sql("DELETE FROM media_api_image WHERE id = %s", image.id)
 
 
-WAYS = [by_api, by_queryset, by_instance, by_deleting_the_owner, by_hand]
+def by_deleting_the_owner_by_hand(image: Image, api: APIClient) -> None:
+    sql("DELETE FROM auth_user WHERE id = %s", image.owner_id)
+
+
+WAYS = [
+    by_api,
+    by_queryset,
+    by_instance,
+    by_deleting_the_owner,
+    by_hand,
+    by_deleting_the_owner_by_hand,
+]
 
 
 @pytest.mark.parametrize("way", WAYS)
