@@ -37,6 +37,7 @@ from storages.backends.s3 import S3Storage
 from .exceptions import StorageUnavailable
 from .faults import fault_point, halfway
 from .presign import Bucket, Credentials, expires_at, presign, window_start
+from .waiters import waiters
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -407,7 +408,8 @@ CLIENT_CONFIG = Config(
 def answered(*, missing_is_fine: bool = False) -> Iterator[None]:
     """Rename what botocore raises: FileNotFoundError for what is not there, StorageUnavailable for the rest."""
     try:
-        yield
+        with waiters.one_more():
+            yield
     except ClientError as error:
         if not is_missing(error):
             raise StorageUnavailable from error

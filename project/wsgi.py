@@ -2,12 +2,14 @@ import os
 from typing import Any
 
 import django
+from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
-from project.bodies import patient  # it reads the settings
+from media_api.waiters import waiters
+from project.bodies import patient  # they read the settings
 
 
 class Request(WSGIRequest):
@@ -25,4 +27,5 @@ class Handler(WSGIHandler):
 
 
 django.setup(set_prefix=False)
+waiters.limit(max(1, settings.WEB_THREADS // 2))
 application = patient(Handler())

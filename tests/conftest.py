@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
+import httpx2
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -28,12 +31,14 @@ from media_api.fsck import WRONG_USAGE
 from media_api.models import ApiKey, Image
 from media_api.storage import EPOCH_KEY, ImageStorage, image_storage
 from media_api.uploads import Announcement, receive
+from project.embedded import Child
 from project.embedded.addresses import free_port, url
 from tests import pictures
 from tests.listening import listening
 from tests.services import FOLDER, HOST, Store
 
 Work = Callable[[], None]
+Serve = Callable[..., str]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -272,3 +277,47 @@ def keep(work: Work) -> Callable[..., Image]:
         return Image.objects.get(id=upload.id)
 
     return keep
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start the web server as in a container, on the database of the tests; its address. Its log is `tmp_path/log`."""
+    servers: list[Child] = []
+
+    def start(**variables: str) -> str:
+        port = free_port(HOST)
+        options = f"--interface wsgi --host {HOST} --port {port} --workers 1 --log-level error"
+        threads = ["--blocking-threads", str(settings.WEB_THREADS)]
+        server = Child(
+            "The web server",
+            [
+                sys.executable,
+                "-m",
+                "granian",
+                *options.split(),
+                *threads,
+                "project.wsgi:application",
+            ],
+            environment={**os.environ, "DATABASE_URL": database_of_the_test(), **variables},
+            log=tmp_path / "log",
+        )
+        servers.append(server)
+        server.start()
+        server.wait_until(lambda: answers(url(HOST, port)))
+        return url(HOST, port)
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx2.get(f"{address}/livez").is_success
+    except httpx2.TransportError:
+        return False
+
+
+def database_of_the_test() -> str:
+    name = connection.settings_dict["NAME"]
+    return os.environ["DATABASE_URL"].replace("/postgres?", f"/{name}?")

@@ -43,7 +43,8 @@ MAY_IMPORT = {
     "media_api.imaging": below("media_api", "containers stripping stripping_avif sides exceptions"),
     "media_api.cage": below("media_api", "imaging landlock seccomp exceptions"),
     "media_api.sandbox": below("media_api", "faults imaging containers stripping sides exceptions"),
-    "media_api.storage": below("media_api", "faults presign exceptions"),
+    "media_api.waiters": below("media_api", "exceptions"),
+    "media_api.storage": below("media_api", "waiters faults presign exceptions"),
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
     "media_api.images": below("media_api", "faults models storage queue epoch exceptions"),
@@ -101,7 +102,7 @@ MAY_IMPORT = {
     "project.proxies": set(),
     "project.settings": below("project", "embedded logging"),
     "project.urls": below("project", "health"),
-    "project.wsgi": below("project", "bodies"),
+    "project.wsgi": below("project", "bodies") | below("media_api", "waiters"),
 }
 
 MAY_USE = {

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,18 +16,21 @@ import httpx2
 import psycopg
 import pytest
 from botocore.config import Config
+from django.contrib.auth.models import User
 from django.db import connection
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from media_api import examination, sweeps
 from media_api.exceptions import StorageUnavailable
-from media_api.models import Image, Upload
+from media_api.models import ApiKey, Image, Upload
 from media_api.storage import CLIENT_CONFIG, ImageStorage
+from media_api.waiters import PATIENCE as PATIENCE_OF_WAITERS
 from project.embedded import environment
 from project.embedded.addresses import free_port
 from tests import faulty as faults
 from tests import pictures
-from tests.conftest import Work, objects, stored_on
+from tests.conftest import Serve, Work, database_of_the_test, objects, stored_on
 from tests.faulty import Exchange, Fault, Faulty
 from tests.sending import API, Answer, announce, complete, put, read, refusal, send
 from tests.services import HOST, Store
@@ -162,6 +166,50 @@ def timed(ask: Callable[[], Answer]) -> float:
     began = time.monotonic()
     assert ask().status_code == 200
     return time.monotonic() - began
+
+
+NOTICED = 2 * PATIENCE_OF_WAITERS  # seconds
+CROWD = 3  # times as many as the web server has threads
+
+
+def test_a_bucket_that_never_answers_leaves_threads_to_the_rest(
+    serve: Serve, faulty: Faulty, alice: User, settings: Settings
+) -> None:
+    """Everybody sends pictures, and nothing comes back from the bucket; lists do not wait for that."""
+    _, key = ApiKey.objects.mint(alice, scopes=["read", "write"])
+    address = serve(S3_ENDPOINT_URL=faulty.seen.endpoint_url)
+    http = httpx2.Client(
+        base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False
+    )
+    crowd, over = CROWD * settings.WEB_THREADS, threading.Event()
+    body, told = pictures.jpeg(), set()
+
+    def send_on_and_on() -> None:
+        while not over.is_set():
+            answer = http.post(f"{API}/images?wait=0", content=body, headers=JPEG)
+            told.add(answer.status_code)
+            over.wait(0.1)
+
+    def took() -> float:
+        began = time.monotonic()
+        assert http.get(f"{API}/images").status_code == 200
+        return time.monotonic() - began
+
+    with http, ThreadPoolExecutor(crowd) as pool:
+        with faulty.failing(faults.black_hole):
+            senders = [pool.submit(send_on_and_on) for _ in range(crowd)]
+            over.wait(NOTICED)
+            times = sorted(took() for _ in range(40))
+            over.set()
+        for sender in senders:
+            sender.result()
+        assert times[37] < QUICK, times
+        assert told <= {202, 503}  # those that hung when it came back are done
+        assert 503 in told
+        assert http.post(f"{API}/images?wait=0", content=body, headers=JPEG).status_code == 202
+
+
+JPEG = {"Content-Type": "image/jpeg"}
 
 
 # --- the database -----------------------------------------------------------------------------------
@@ -395,8 +443,3 @@ def test_the_disk_of_the_worker_is_full(api: APIClient, work: Work, tmp_path: Pa
 
 
 FILE_LIMIT = 1024 * 1024
-
-
-def database_of_the_test() -> str:
-    name = connection.settings_dict["NAME"]
-    return os.environ["DATABASE_URL"].replace("/postgres?", f"/{name}?")

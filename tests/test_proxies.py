@@ -1,10 +1,7 @@
 """Who is there, and where they are led: nothing that a stranger writes into a header is believed."""
 
 import json
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,16 +11,13 @@ import httpx2
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
 from django.test import override_settings
 from rest_framework.test import APIClient
 
 from media_api.models import ApiKey, SignInLink, Throttle
-from project.embedded import Child
-from project.embedded.addresses import free_port, url
 from project.proxies import client_address
 from project.settings import network
-from tests.conftest import client_of, visitor
+from tests.conftest import Serve, client_of, visitor
 from tests.sending import API, refusal
 from tests.services import HOST
 
@@ -131,45 +125,7 @@ def test_a_proxy_is_an_address_or_a_network() -> None:
 
 # --- the real server ------------------------------------------------------------------------------
 
-Serve = Callable[..., str]
 PUBLIC = "https://pictures.example"
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """The web server as in a container, on the database of the tests. Its log is in `tmp_path/log`."""
-    servers: list[Child] = []
-    database: Any = connection.settings_dict["NAME"]
-
-    def start(**variables: str) -> str:
-        port = free_port(HOST)
-        options = f"--interface wsgi --host {HOST} --port {port} --workers 1 --log-level error"
-        server = Child(
-            "The web server",
-            [sys.executable, "-m", "granian", *options.split(), "project.wsgi:application"],
-            environment={
-                **os.environ,
-                "DATABASE_URL": os.environ["DATABASE_URL"].replace("/postgres?", f"/{database}?"),
-                "PUBLIC_URL": PUBLIC,
-                **variables,
-            },
-            log=tmp_path / "log",
-        )
-        servers.append(server)
-        server.start()
-        server.wait_until(lambda: answers(url(HOST, port)))
-        return url(HOST, port)
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-def answers(address: str) -> bool:
-    try:
-        return httpx2.get(f"{address}/livez").is_success
-    except httpx2.TransportError:
-        return False
 
 
 @pytest.mark.parametrize("trusted", ["", "127.0.0.0/8"])
@@ -177,7 +133,7 @@ def test_behind_a_proxy_that_ends_tls(
     serve: Serve, tmp_path: Path, alice: User, trusted: str
 ) -> None:
     """Everything works as under https, whether the proxy is known or not; only whose address it is depends on it."""
-    address = serve(TRUSTED_PROXIES=trusted)
+    address = serve(PUBLIC_URL=PUBLIC, TRUSTED_PROXIES=trusted)
     through = [("Host", "pictures.example"), ("X-Forwarded-Proto", "http")]
     hops = [("X-Forwarded-For", LIAR), ("X-Forwarded-For", f"{LIAR}, {CLIENT}")]  # in two lines
 
