@@ -77,10 +77,17 @@ DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or "postgres:
 if env("DATABASE_PASSWORD", default=""):
     DATABASES["default"]["PASSWORD"] = env("DATABASE_PASSWORD")
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
-_options = DATABASES["default"].setdefault("OPTIONS", {})
-_options.setdefault("connect_timeout", 4)
-# Who stands still inside a transaction, as in a machine that sleeps, shall not hold others' rows for longer.
-_options.setdefault("options", "-c idle_in_transaction_session_timeout=15s")
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 4,
+    # Whose host is gone is noticed within 15 seconds, not minutes. Unix sockets ignore these (libpq, 34.1.2).
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    # Who stands still inside a transaction, as a machine that sleeps, holds others' rows no longer.
+    "options": "-c idle_in_transaction_session_timeout=15s",
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 
 S3_ENDPOINT_URL = required("S3_ENDPOINT_URL")
 S3_PUBLIC_ENDPOINT_URL = env("S3_PUBLIC_ENDPOINT_URL", default=S3_ENDPOINT_URL).rstrip("/")

@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psycopg
@@ -18,6 +21,7 @@ import pytest
 from botocore.config import Config
 from django.contrib.auth.models import User
 from django.db import connection
+from procrastinate.contrib.django.utils import connector_params
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -351,6 +355,55 @@ def test_the_service_is_stopped_under_load(service: Service, sender: Sender) -> 
     service.start()
     service.wait_for(READY)
     sender.assert_nothing_lost()
+
+
+class Forwarder(socketserver.BaseRequestHandler):
+    """TCP in front of the Postgres of the tests, which has only a socket of the machine."""
+
+    def handle(self) -> None:
+        sockets = connection.settings_dict["HOST"] or connection.settings_dict["OPTIONS"]["host"]
+        with socket.socket(socket.AF_UNIX) as postgres, ThreadPoolExecutor(2) as pool:
+            postgres.connect(f"{sockets}/.s.PGSQL.5432")
+            pool.submit(self.copy, self.request, postgres)
+            pool.submit(self.copy, postgres, self.request)
+
+    @staticmethod
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        while chunk := source.recv(4096):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def over_tcp() -> Iterator[dict[str, Any]]:
+    """The address of Postgres, if it were on another machine."""
+    server = socketserver.ThreadingTCPServer((HOST, 0), Forwarder)
+    threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+    host, port = server.server_address[:2]
+    yield {"host": host, "port": port}
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("parameters", [connection.get_connection_params, connector_params])
+def test_a_database_whose_host_is_gone_is_given_up_soon(
+    over_tcp: dict[str, Any], parameters: Callable[[], dict[str, Any]]
+) -> None:
+    """What the kernel is told (tcp(7)): 10 seconds for what was sent, and to ask after 5 seconds of silence."""
+    with psycopg.connect(**parameters() | over_tcp) as database:
+        assert database.execute("SELECT 1").fetchone() == (1,)
+        with socket.socket(fileno=os.dup(database.fileno())) as connected:
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            told = [connected.getsockopt(socket.IPPROTO_TCP, option) for option in WHEN_SILENT]
+    assert told == [10_000, 5, 3, 3]
+
+
+WHEN_SILENT = (
+    socket.TCP_USER_TIMEOUT,
+    socket.TCP_KEEPIDLE,
+    socket.TCP_KEEPINTVL,
+    socket.TCP_KEEPCNT,
+)
 
 
 @pytest.fixture
