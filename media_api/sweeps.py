@@ -25,7 +25,7 @@ def expire_overdue() -> int:
     """End what was announced and never completed; tell of it for a day. How many there were."""
     expired = 0
     while batch := expire_batch():
-        clear_staging(batch)
+        clear(batch)
         expired += len(batch)
     Upload.objects.finished_before(database_now()).delete()
     return expired
@@ -44,6 +44,12 @@ def expire_batch() -> list[Upload]:
     for upload in overdue:
         log.info("upload_expired", upload_id=str(upload.id))
     return overdue
+
+
+def clear(expired: list[Upload]) -> None:
+    """Remove what has arrived of them: of most nothing has. What is still on its way is left to `sweep_staging`."""
+    arrived = set(image_storage().keys("staging/"))
+    clear_staging(upload for upload in expired if upload.multipart_id or upload.key in arrived)
 
 
 def sweep_staging() -> int:
