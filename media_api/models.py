@@ -525,6 +525,7 @@ class ApiKey(models.Model):
 
     @property
     def is_over(self) -> bool:
+        """By the clock of this machine, to be shown. Who is let in, `alive` says."""
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 

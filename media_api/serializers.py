@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -21,6 +20,7 @@ from .models import (
     Upload,
     clean_name,
     clean_tag,
+    database_now,
 )
 from .sides import fit
 from .uploads import Announcement
@@ -293,7 +293,7 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
         read_only_fields = ["id", "prefix", "created_at", "last_used_at"]
 
     def validate_expires_at(self, moment: datetime | None) -> datetime | None:
-        if moment is not None and moment <= timezone.now():
+        if moment is not None and moment <= database_now():
             raise serializers.ValidationError("It lies in the past.")
         return moment
 

@@ -2,9 +2,13 @@
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from django.contrib.sessions.models import Session
+from django.db import DatabaseError, InterfaceError
 from django.db.models.functions import Now
 from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.contrib.django import app
@@ -12,11 +16,12 @@ from procrastinate.jobs import Job
 
 from . import damage, examination, images, sweeps
 from .faults import fault_point
-from .models import SignInLink
+from .models import SignInLink, database_now
 
 log = structlog.get_logger(__name__)
 
 LONGEST_WAIT = 60
+LONG_AGO = datetime.fromtimestamp(0, UTC)  # due by any clock
 
 
 class UntilDone(BaseRetryStrategy):
@@ -24,22 +29,37 @@ class UntilDone(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         log.warning("job_retried", task=job.task_name, **job.task_kwargs, exc_info=exception)
-        return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts, 10), LONGEST_WAIT)})
+        failed_at = getattr(exception, "failed_at", datetime.now(UTC))
+        wait = timedelta(seconds=min(2 ** min(job.attempts, 10), LONGEST_WAIT))
+        return RetryDecision(retry_at=failed_at + wait)
 
 
-@app.task(name="examine", retry=UntilDone())
+def dated(do: Callable[[], Any], *_: Any) -> Any:
+    """Put the moment of a failure on it, by the database's clock, which says when a job is due.
+
+    Here, because this is the job's own thread: where the strategy is asked, nothing may wait for the database.
+    """
+    try:
+        return do()
+    except Exception as error:
+        with suppress(DatabaseError, InterfaceError):
+            error.failed_at = database_now()  # type: ignore[attr-defined]
+        raise
+
+
+@app.task(name="examine", retry=UntilDone(), task_middleware=[dated])
 def examine(*, upload_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, upload_id=upload_id):
         examination.examine(uuid.UUID(upload_id))
 
 
-@app.task(name="describe", retry=UntilDone())
+@app.task(name="describe", retry=UntilDone(), task_middleware=[dated])
 def describe(*, image_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
         images.describe_again(uuid.UUID(image_id))
 
 
-@app.task(name="purge", retry=UntilDone())
+@app.task(name="purge", retry=UntilDone(), task_middleware=[dated])
 def purge(*, image_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
         images.purge(uuid.UUID(image_id))
@@ -72,7 +92,7 @@ async def retry_stalled(timestamp: int) -> None:
     """Give the jobs of a worker that died to those that live."""
     for job in await app.job_manager.get_stalled_jobs():
         fault_point("stalled_found")
-        await app.job_manager.retry_job(job)
+        await app.job_manager.retry_job(job, retry_at=LONG_AGO)
 
 
 @app.periodic(cron="13 3 * * *")

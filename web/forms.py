@@ -5,9 +5,15 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.http import HttpRequest
-from django.utils import timezone
 
-from media_api.models import MAX_TAGS, NAME_LENGTH, TAG_LENGTH, ApiKey, clean_name
+from media_api.models import (
+    MAX_TAGS,
+    NAME_LENGTH,
+    TAG_LENGTH,
+    ApiKey,
+    clean_name,
+    database_now,
+)
 from media_api.throttles import guessing
 
 
@@ -72,7 +78,7 @@ class KeyForm(forms.Form):
         ],
         required=False,
         widget=forms.RadioSelect,
-        coerce=lambda days: timezone.now() + timedelta(days=int(days)),
+        coerce=lambda days: database_now() + timedelta(days=int(days)),
         empty_value=None,
     )
 

@@ -8,9 +8,9 @@ from typing import BinaryIO, cast
 from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from media_api import uploads
@@ -78,7 +78,7 @@ def uploads_page(request: SignedIn) -> HttpResponse:
     require(request, "list")
     own = Upload.objects.of(request.user)
     page = paginate(own, request.GET.dict(), orders=["-created_at"])
-    kept = own_images(request).present().filter(date__gt=timezone.now() - JUST_NOW)
+    kept = own_images(request).present().filter(date__gt=Now() - JUST_NOW)
     context = {
         "page": page,
         "is_waiting": any(upload.state == Upload.State.STAGED for upload in page.rows),

@@ -4,9 +4,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
-from media_api.models import ApiKey
+from media_api.models import ApiKey, database_now
 
 
 class Command(BaseCommand):
@@ -38,7 +37,7 @@ class Command(BaseCommand):
         owner = account(user)
         try:
             ApiKey(name=name, scopes=scopes).clean_fields(exclude=["owner", "prefix", "digest"])
-            expires_at = None if days is None else timezone.now() + timedelta(days=days)
+            expires_at = None if days is None else database_now() + timedelta(days=days)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
         except OverflowError as error:
