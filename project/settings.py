@@ -79,7 +79,7 @@ if env("DATABASE_PASSWORD", default=""):
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 4,
-    # Whose host is gone is noticed within 15 seconds, not minutes. Unix sockets ignore these (libpq, 34.1.2).
+    # Whose host is gone is noticed within 15 seconds, not minutes. libpq ignores these on Unix sockets.
     "tcp_user_timeout": 10_000,  # milliseconds
     "keepalives_idle": 5,
     "keepalives_interval": 3,
