@@ -246,6 +246,10 @@ class DecoderCrashed(Exception):
     """A decoder died or talked nonsense in its sandbox. Tried again, but not for ever (`examination.look`)."""
 
 
+class DecoderFailed(DecoderCrashed):
+    """By a fault of ours or of the machine, as far as can be seen: nothing that counts against the picture."""
+
+
 class DatabaseUnavailable(Refusal):
     status = 503
     code = "database_unavailable"

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 from . import containers, imaging
 from .exceptions import (
     DecoderCrashed,
+    DecoderFailed,
     Empty,
     NotAnImage,
     TooComplex,
@@ -77,8 +78,9 @@ class Sandbox:
         bytes of address space.
 
         Raises a Verdict on the bytes, TooComplex too when one of the two was used up; DecoderCrashed
-        when the child was killed by something else, did not make sense, or took PATIENCE times as
-        long by the clock: a picture is not refused because the machine is busy.
+        when the child died by itself or did not make sense; DecoderFailed when our code failed in it,
+        somebody killed it or its server, or it took PATIENCE times as long by the clock: a picture is
+        not refused because the machine is busy.
         """
         seconds = math.ceil(timeout)
         request = {"limits": asdict(limits), "memory": memory, "seconds": seconds}
@@ -89,7 +91,7 @@ class Sandbox:
             with suppress(ServerGone):
                 answer, exit_code = self._ask(message, file, seconds * PATIENCE)
                 return understand(answer, exit_code, limits, size=size)
-        raise DecoderCrashed("Its server died twice.")
+        raise DecoderFailed("Its server died twice.")
 
     def _ask(self, message: bytes, file: BinaryIO, patience: float) -> tuple[bytes, int]:
         """What the child says, and its exit code as `subprocess` has them."""
@@ -185,7 +187,7 @@ def _read(pipe: FileIO, deadline: float, *, at_most: int) -> bytes:
     while True:
         left = max(0, deadline - time.monotonic())
         if not poll.poll(math.ceil(left * 1000)):
-            raise DecoderCrashed("It did not end in time.")
+            raise DecoderFailed("It did not end in time.")
         piece = os.read(pipe.fileno(), 1024 * 1024)
         if not piece:
             return bytes(content)
@@ -198,9 +200,16 @@ def _read(pipe: FileIO, deadline: float, *, at_most: int) -> bytes:
 
 
 def understand(answer: bytes, exit_code: int, limits: Limits, *, size: int) -> Facts:
-    """The facts, if a file of `size` bytes can have them. Raises the Verdict that was told, or DecoderCrashed."""
+    """The facts, if a file of `size` bytes can have them.
+
+    Raises the Verdict that was told, DecoderCrashed, or DecoderFailed.
+    """
     if exit_code == -signal.SIGXCPU:
         raise TooComplex
+    if (
+        exit_code == -signal.SIGKILL
+    ):  # the machine had no memory left; a child that takes too much is told so
+        raise DecoderFailed("It was killed.")
     if exit_code:
         raise DecoderCrashed(f"It ended with {exit_code}.")
     header, _, bodies = answer.partition(b"\n")
@@ -209,7 +218,7 @@ def understand(answer: bytes, exit_code: int, limits: Limits, *, size: int) -> F
         if "verdict" in told:
             raise VERDICTS[told["verdict"]]
         if "fault" in told:
-            raise DecoderCrashed(str(told["fault"])[:MAX_FAULT])
+            raise DecoderFailed(str(told["fault"])[:MAX_FAULT])
         return _facts(told, bodies, limits, size)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DecoderCrashed("It did not make sense.") from error
