@@ -1,6 +1,6 @@
 """For staff: look, search, delete. No list asks the bucket; a deleted row's objects follow by the triggers."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
@@ -11,7 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from .models import ApiKey, Image, PendingDeletion, Quota, SignInLink, Upload, Usage
+from . import retries
+from .models import ApiKey, Image, PendingDeletion, Quota, SignInLink, Upload, UploadQuerySet, Usage
 
 
 class LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -53,11 +54,30 @@ class ImageAdmin(LookOnly):
 
 @admin.register(Upload)
 class UploadAdmin(LookOnly):
-    list_display = ["name", "owner", "state", "size", "attempts", "error_code", "created_at"]
+    list_display = [
+        "name",
+        "owner",
+        "state",
+        "size",
+        "attempts",
+        "crashes",
+        "error_code",
+        "created_at",
+    ]
     list_filter = ["state", "error_code", "created_at"]
     list_select_related = ["owner"]
     search_fields = ["=id", "name", "owner__username"]
     ordering = ["-created_at"]
+    actions = ["try_again"]
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        user = cast(User, request.user)
+        return user.has_perm("media_api.change_upload")
+
+    @admin.action(description="Try again what is set aside", permissions=["retry"])
+    def try_again(self, request: HttpRequest, uploads: UploadQuerySet) -> None:
+        count = retries.retry(list(uploads.values_list("id", flat=True)))
+        self.message_user(request, f"Uploads that are tried again: {count}.")
 
 
 @admin.register(PendingDeletion)

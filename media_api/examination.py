@@ -4,6 +4,9 @@ The bytes are copied once to a local file, that very copy is examined, and it is
 does to its staging key changes nothing. One transaction turns the Upload into an Image of the same id.
 
 It may run twice, also at the same time: every attempt writes the same bytes, and the transaction has one winner.
+
+A verdict is about the bytes. What fails for another reason is tried again: without end in an outage; else ten times,
+and then the upload is set aside, with its bytes, until an operator has it tried again (`retries`).
 """
 
 import hashlib
@@ -21,6 +24,9 @@ from . import sandbox
 from .epoch import is_own_bucket
 from .exceptions import (
     ChecksumMismatch,
+    DecoderCrashed,
+    DecoderFailed,
+    Internal,
     SizeMismatch,
     StorageUnavailable,
     TooComplex,
@@ -37,22 +43,47 @@ from .models import (
     last_part,
     rendition_key,
 )
+from .queue import OUTAGES
 from .storage import image_storage
 from .stripping import write
 from .verdicts import tell
 
 log = structlog.get_logger(__name__)
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 10
+MAX_CRASHES = 3
+SAFE = "Its bytes are safe and need not be sent again; it goes on when the cause is mended."
+FAILED = f"A fault of ours keeps it from being looked at. {SAFE}"
+NEVER_ENDED = f"Looking at it was cut short again and again. {SAFE}"
 
 
 def examine(upload_id: uuid.UUID) -> None:
-    """The job: look at the staged bytes and keep or refuse them. May run twice, also at the same time."""
-    staged = Upload.objects.filter(state=Upload.State.STAGED).select_related("owner")
-    upload = staged.filter(id=upload_id).first()
+    """The job: look at the staged bytes and keep or refuse them. May run twice, also at the same time.
+
+    An attempt is counted before it begins, since one that takes the worker with it cannot be counted afterwards.
+    """
+    upload = Upload.objects.waiting().select_related("owner").filter(id=upload_id).first()
     if upload is None:
         return
+    if upload.attempts >= MAX_ATTEMPTS:
+        set_aside(upload, NEVER_ENDED)
+        return
+    row = Upload.objects.filter(id=upload.id)
+    row.update(attempts=F("attempts") + 1)
     fault_point("job_taken")
+    try:
+        keep_or_refuse(upload)
+    except OUTAGES:
+        row.filter(attempts__gt=0).update(attempts=F("attempts") - 1)
+        raise
+    except Exception:
+        if upload.attempts + 1 < MAX_ATTEMPTS:
+            raise
+        log.exception("upload_failed", upload_id=str(upload.id))
+        set_aside(upload, FAILED)
+
+
+def keep_or_refuse(upload: Upload) -> None:
     with tempfile.TemporaryFile() as file:
         try:
             sha256 = fetch(upload, file)
@@ -82,11 +113,16 @@ def fetch(upload: Upload, file: BinaryIO) -> str:
 
 
 def look(upload: Upload, file: BinaryIO) -> sandbox.Facts:
-    """Decode the local copy. A decoder that crashes is tried three times, counted before each."""
-    if upload.attempts >= MAX_ATTEMPTS:
-        raise TooComplex("Reading it failed again and again.")
-    Upload.objects.filter(id=upload.id).update(attempts=F("attempts") + 1)
-    return decode(file)
+    """Decode the local copy. A decoder that crashes has three tries."""
+    try:
+        return decode(file)
+    except DecoderFailed:
+        raise
+    except DecoderCrashed as error:
+        Upload.objects.filter(id=upload.id).update(crashes=F("crashes") + 1)
+        if upload.crashes + 1 < MAX_CRASHES:
+            raise
+        raise TooComplex("Reading it failed again and again.") from error
 
 
 def decode(file: BinaryIO) -> sandbox.Facts:
@@ -113,7 +149,7 @@ def settle_hash(upload: Upload, sha256: str) -> None:
     """
     settled = Upload.objects.filter(
         id=upload.id, state=Upload.State.STAGED, sha256__in=["", sha256]
-    ).update(sha256=sha256, attempts=0)
+    ).update(sha256=sha256)
     if not settled:
         raise ChecksumMismatch("Other bytes were sent while it was examined. Send it again.")
     upload.sha256 = sha256
@@ -204,6 +240,16 @@ def keep(upload: Upload, facts: sandbox.Facts, derived: Derived) -> None:
     fault_point("kept")
     image_storage().remove([upload.key])
     log.info("upload_kept", upload_id=str(upload.id))
+
+
+def set_aside(upload: Upload, reason: str) -> None:
+    """Nobody looks at it any more until it is said that somebody shall. The staged bytes stay."""
+    with transaction.atomic():
+        waiting = Upload.objects.waiting().filter(id=upload.id)
+        is_new = waiting.update(error_code=Internal.code, error_detail=reason)
+        tell(upload.id)
+    if is_new:
+        log.error("upload_set_aside", upload_id=str(upload.id), reason=reason)
 
 
 def refuse(upload: Upload, verdict: Verdict) -> None:

@@ -102,6 +102,14 @@ class UploadQuerySet(models.QuerySet["Upload"]):
         """What may still become an image."""
         return self.filter(state__in=[Upload.State.ANNOUNCED, Upload.State.STAGED])
 
+    def waiting(self) -> Self:
+        """The bytes are here, and are to be looked at by a job."""
+        return self.filter(state=Upload.State.STAGED, error_code="")
+
+    def set_aside(self) -> Self:
+        """The bytes are here, and looking at them failed too often, by no fault of theirs."""
+        return self.filter(state=Upload.State.STAGED).exclude(error_code="")
+
     def overdue(self, now: datetime) -> Self:
         """Announced, and the time to send the bytes is over."""
         return self.filter(state=Upload.State.ANNOUNCED, expires_at__lt=now)
@@ -119,6 +127,8 @@ class Upload(Labelled):
     announced -> staged -> (an Image; this row is gone)
         |           `----> refused   told until expires_at
         `---------------> expired    told until expires_at
+
+    A staged one that has an error is set aside: no job looks at it until somebody says so (`retries`).
     """
 
     class State(models.TextChoices):
@@ -134,7 +144,10 @@ class Upload(Labelled):
     sha256 = models.CharField(max_length=64, blank=True, help_text="Computed, before it is kept.")
     multipart_id = models.TextField(blank=True, help_text="The store's UploadId.")
     part_size = models.BigIntegerField(default=0, help_text="Bytes; 0 when sent in one piece.")
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="Decodings begun, not ended.")
+    attempts = models.PositiveSmallIntegerField(
+        default=0, help_text="To examine it, less those that an outage ended."
+    )
+    crashes = models.PositiveSmallIntegerField(default=0, help_text="Of a decoder that read it.")
     error_code = models.CharField(max_length=40, blank=True)
     error_detail = models.TextField(blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -161,13 +174,25 @@ class Upload(Labelled):
                 name="upload_staged_has_moment",
             ),
             models.CheckConstraint(
-                condition=Q(state="refused") ^ Q(error_code=""), name="upload_refused_has_code"
+                condition=Q(state__in=["announced", "expired"], error_code="")
+                | Q(state="staged", error_code__in=["", "internal"])
+                | Q(state="refused") & ~Q(error_code=""),
+                name="upload_error_fits_state",
             ),
         ]
 
     @property
     def key(self) -> str:
         return staging_key(self.id)
+
+    @property
+    def is_waiting(self) -> bool:
+        """As `UploadQuerySet.waiting` says."""
+        return self.state == self.State.STAGED and not self.error_code
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (self.State.REFUSED, self.State.EXPIRED)
 
     @property
     def part_count(self) -> int:

@@ -8,14 +8,28 @@ from typing import Any
 
 import psycopg
 import structlog
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models.fields.json import KT
+from django.utils import timezone
 from procrastinate import App, PsycopgConnector
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ConnectorException
 
-from .exceptions import DatabaseUnavailable
+from .exceptions import DatabaseUnavailable, ForeignBucket, StorageUnavailable
+
+# Faults of the bucket, the database or the machine. They say nothing about a job, however often they come back.
+OUTAGES = (
+    StorageUnavailable,
+    ForeignBucket,
+    DatabaseUnavailable,
+    OperationalError,
+    InterfaceError,
+    OSError,  # any: where the disk is full, `tempfile` says that there is no folder
+)
 
 
 def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID], *, priority: int = 0) -> None:
@@ -32,6 +46,22 @@ def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID], *, priority: int
         if isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
             raise DatabaseUnavailable from error
         raise
+
+
+def arguments(task: str, argument: str) -> set[str]:
+    """The ids that the jobs of a task have which wait or are being done."""
+    jobs = ProcrastinateJob.objects.filter(task_name=task, status__in=["todo", "doing"])
+    return set(jobs.values_list(KT(f"args__{argument}"), flat=True))
+
+
+def retry_failed() -> int:
+    """Let the jobs that were given up be tried once more. How many there were."""
+    jobs = ProcrastinateJob.objects.filter(status="failed", queueing_lock=None)
+    with transaction.atomic():
+        failed = list(jobs.select_for_update(skip_locked=True).values_list("id", flat=True))
+        for job_id in failed:
+            app.job_manager.retry_job_by_id(job_id, retry_at=timezone.now())
+    return len(failed)
 
 
 # --- the worker's connections ---------------------------------------------------------------------

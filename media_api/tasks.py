@@ -1,4 +1,8 @@
-"""The worker's jobs: each calls one function, may run twice at the same time, and is retried until it is done."""
+"""The worker's jobs: each calls one function, may run twice at the same time, and is retried until it is done.
+
+None is retried for ever because of a fault of ours. `examine` counts by itself and sets its upload aside. The others
+are given up after TRIES, and the clock meets what they leave: `check_content` mends descriptions, `purge_due` purges.
+"""
 
 import uuid
 from collections.abc import Callable
@@ -14,20 +18,29 @@ from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
-from . import damage, examination, images, sweeps
+from . import damage, examination, images, retries, sweeps
 from .faults import fault_point
 from .models import SignInLink, database_now
+from .queue import OUTAGES
 
 log = structlog.get_logger(__name__)
 
 LONGEST_WAIT = 60
 LONG_AGO = datetime.fromtimestamp(0, UTC)  # due by any clock
+TRIES = 10
 
 
 class UntilDone(BaseRetryStrategy):
-    """1, 2, 4, ... at most 60 seconds apart, without end: a fault of ours or of a store is not the image's fault."""
+    """1, 2, 4, ... at most 60 seconds apart, without end; or `tries` in all, if what the last one met is no outage."""
 
-    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+    def __init__(self, *, tries: int | None = None) -> None:
+        self.tries = tries
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        is_last = self.tries is not None and job.attempts + 1 >= self.tries
+        if is_last and not isinstance(exception, OUTAGES):
+            log.error("job_given_up", task=job.task_name, **job.task_kwargs, exc_info=exception)
+            return None
         log.warning("job_retried", task=job.task_name, **job.task_kwargs, exc_info=exception)
         failed_at = getattr(exception, "failed_at", datetime.now(UTC))
         wait = timedelta(seconds=min(2 ** min(job.attempts, 10), LONGEST_WAIT))
@@ -53,32 +66,36 @@ def examine(*, upload_id: str, request_id: str = "") -> None:
         examination.examine(uuid.UUID(upload_id))
 
 
-@app.task(name="describe", retry=UntilDone(), task_middleware=[dated])
+@app.task(name="describe", retry=UntilDone(tries=TRIES), task_middleware=[dated])
 def describe(*, image_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
         images.describe_again(uuid.UUID(image_id))
 
 
-@app.task(name="purge", retry=UntilDone(), task_middleware=[dated])
+@app.task(name="purge", retry=UntilDone(tries=TRIES), task_middleware=[dated])
 def purge(*, image_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
         images.purge(uuid.UUID(image_id))
 
 
 def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:
-    """Run a function by the clock, one at a time. A failure waits for the next turn."""
+    """Run a function by the clock, one at a time. A failure is logged, and waits for the next turn."""
 
     def register(function: Callable[[], object]) -> None:
         @app.periodic(cron=cron)
         @app.task(name=name, queueing_lock=name)
         def turn(timestamp: int) -> None:
-            function()
+            try:
+                function()
+            except Exception:
+                log.exception("turn_failed", task=name)
 
     return register
 
 
 periodic("purge_due", "* * * * *")(images.purge_due)
 periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
+periodic("enqueue_forgotten", "*/5 * * * *")(retries.enqueue_forgotten)
 periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
 periodic("check_content", "* * * * *")(damage.check_content)
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)

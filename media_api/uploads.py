@@ -295,7 +295,7 @@ def mark_staged(upload: Upload) -> None:
 def turn(upload: Upload) -> int:
     """The priority of its job. The more of an owner's uploads wait, the later is the turn of one more: nobody waits
     behind all that another has sent."""
-    waiting = Upload.objects.filter(owner_id=upload.owner_id, state=Upload.State.STAGED)
+    waiting = Upload.objects.waiting().filter(owner_id=upload.owner_id)
     return MAX_WAITING - waiting[:MAX_WAITING].count()
 
 

@@ -31,7 +31,7 @@ def tell(upload_id: uuid.UUID) -> None:
 
 
 def wait(upload_id: uuid.UUID, *, seconds: float) -> None:
-    """Return when the upload is not staged any more, or after `seconds`.
+    """Return when there is nothing to be waited for any more, or after `seconds`.
 
     At most half of the threads of a process may wait at the same time; for whoever comes then it returns at once.
     """
@@ -40,15 +40,15 @@ def wait(upload_id: uuid.UUID, *, seconds: float) -> None:
     try:
         with _woken(upload_id) as event:
             end = time.monotonic() + seconds
-            while _is_staged(upload_id) and (left := end - time.monotonic()) > 0:
+            while _is_waiting(upload_id) and (left := end - time.monotonic()) > 0:
                 event.wait(min(left, SLICE))
                 event.clear()
     finally:
         _places.release()
 
 
-def _is_staged(upload_id: uuid.UUID) -> bool:
-    return Upload.objects.filter(id=upload_id, state=Upload.State.STAGED).exists()
+def _is_waiting(upload_id: uuid.UUID) -> bool:
+    return Upload.objects.waiting().filter(id=upload_id).exists()
 
 
 @contextmanager

@@ -91,6 +91,11 @@ class DatabaseCollector(Collector):
             PendingDeletion.objects.count(),
         )
         yield _by_state("shoebox_uploads", "Uploads that are not images", Upload, "state")
+        yield GaugeMetricFamily(
+            "shoebox_set_aside_uploads",
+            "Staged uploads that no job looks at any more, by a fault of ours",
+            Upload.objects.set_aside().count(),
+        )
         yield _by_state("shoebox_jobs", "Jobs of the queue", ProcrastinateJob, "status")
 
 

@@ -26,9 +26,10 @@ from pytest_django import Settings
 from media_api import checks, doctor, imaging
 from media_api.doctor import CHECKS, Finding, State, database, examine
 from media_api.epoch import claim_bucket
-from media_api.models import Image
+from media_api.models import Image, Upload, database_now
 from media_api.storage import EPOCH_KEY, ImageStorage, image_storage
 from media_api.sweeps import sweep_staging
+from media_api.uploads import Announcement, announce
 from minio import Minio
 from project.embedded.addresses import free_port, url
 from tests.conftest import emptied, objects, store_down, stored_on
@@ -169,7 +170,7 @@ def test_a_new_installation_is_well_and_one_that_was_stopped_is_not(tmp_path: Pa
     assert down.stdout.count("make run") == 2, down.stdout
     assert 'Not looked at: see "database".' in down.stdout
     assert 'Not looked at: see "store".' in down.stdout
-    assert down.stdout.endswith("\n2 failed, 0 warned of, 22 not looked at.\n")
+    assert down.stdout.endswith("\n2 failed, 0 warned of, 23 not looked at.\n")
 
 
 @contextmanager
@@ -412,7 +413,23 @@ def test_jobs_that_wait_for_long_are_told() -> None:
 
 def test_jobs_that_failed_are_told() -> None:
     sql(JOB.format("failed", "NULL"))
-    assert states("queue") == {"queue": State.WARN}
+    found = look("queue")
+    assert (found.state, found.sentence) == (State.WARN, "Jobs that were given up: 1.")
+    assert "manage.py retry" in found.remedy
+    sql("UPDATE procrastinate_jobs SET queueing_lock = 'retry_stalled'")  # the clock has others
+    assert states("queue") == {"queue": State.OK}
+
+
+def test_uploads_that_are_set_aside_are_told(alice: User) -> None:
+    assert states("uploads") == {"uploads": State.OK}
+    announce(alice, Announcement(name="dog.jpg", size=9, content_type="image/jpeg"))
+    Upload.objects.update(state="staged", staged_at=database_now())
+    assert states("uploads") == {"uploads": State.OK}
+    Upload.objects.update(error_code="internal")
+    found = look("uploads")
+    assert found.state == State.WARN
+    assert found.sentence == "Uploads that could not be looked at and are set aside: 1."
+    assert "manage.py retry" in found.remedy
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(0, State.OK), (2, State.WARN), (-20, State.FAIL)])

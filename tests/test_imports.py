@@ -17,14 +17,14 @@ PURE = below("media_api", "exceptions sides presign")
 DECODING = below("media_api", "containers stripping stripping_avif imaging")
 INSIDE = below(
     "media_api",
-    "queue models storage verdicts epoch images idempotency uploads links accounts quotas",
+    "queue models storage verdicts epoch images idempotency uploads retries links accounts quotas",
 )
 HTTP = below(
     "media_api",
     "serializers views filters pagination parsers authentication permissions problems throttles schema urls admin",
 )
 COMMANDS = below(
-    "media_api.management.commands", "user apikey prepare_bucket purge procrastinate fsck"
+    "media_api.management.commands", "user apikey prepare_bucket purge procrastinate fsck retry"
 )
 PAGES = below("web", "addresses apps forms middleware requests templatetags urls views")
 
@@ -56,8 +56,10 @@ MAY_IMPORT = {
     "media_api.accounts": below("media_api", "models quotas"),
     "media_api.quotas": below("media_api", "exceptions"),
     "media_api.examination": below(
-        "media_api", "faults sandbox stripping images models storage verdicts epoch exceptions"
+        "media_api",
+        "faults sandbox stripping images models queue storage verdicts epoch exceptions",
     ),
+    "media_api.retries": below("media_api", "models queue"),
     "media_api.sweeps": below("media_api", "faults uploads models storage epoch"),
     "media_api.fsck": below("media_api", "images models storage epoch exceptions"),
     "media_api.repair": below(
@@ -68,7 +70,9 @@ MAY_IMPORT = {
         "media_api", "faults fsck examination sandbox images models storage exceptions"
     ),
     "media_api.removal": below("media_api", "faults fsck images models storage"),
-    "media_api.tasks": below("media_api", "faults examination images sweeps damage models"),
+    "media_api.tasks": below(
+        "media_api", "faults examination images retries sweeps damage queue models"
+    ),
     **dict.fromkeys(HTTP, PURE | INSIDE | HTTP),
     "media_api.apps": below("media_api", "faults checks"),
     "media_api.checks": below("media_api", "faults imaging landlock seccomp"),
@@ -81,7 +85,7 @@ MAY_IMPORT = {
         COMMANDS,
         COMMANDS
         | below("media_api", "uploads images sweeps epoch storage models exceptions")
-        | below("media_api", "fsck repair damage adoption removal"),
+        | below("media_api", "fsck repair damage adoption removal retries queue"),
     ),
     **dict.fromkeys(
         PAGES,

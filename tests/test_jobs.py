@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,14 +12,14 @@ import httpx2
 import pytest
 from croniter import croniter
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.jobs import Job
 from rest_framework.test import APIClient
 
-from media_api.exceptions import DatabaseUnavailable
+from media_api.exceptions import DatabaseUnavailable, StorageUnavailable
 from media_api.models import Image, PendingDeletion, Upload, database_now, uuid7
 from media_api.queue import enqueue
 from media_api.storage import ImageStorage
@@ -105,6 +106,7 @@ def test_the_clock_knows_how_often() -> None:
         "purge_due": MINUTE,
         "expire_overdue": MINUTE,
         "check_content": MINUTE,
+        "enqueue_forgotten": 5 * MINUTE,
         "sweep_staging": 15 * MINUTE,
         "empty_old_trash": HOUR,
         "forget_throttles": HOUR,
@@ -152,11 +154,24 @@ def test_the_job_of_a_living_worker_is_left_to_it(api: APIClient, work: Work) ->
 @pytest.mark.parametrize(
     ("attempts", "seconds"), [(0, 1), (1, 2), (5, 32), (6, 60), (1000, 60), (10**9, 60)]
 )
-def test_a_job_is_tried_again_without_end(attempts: int, seconds: int) -> None:
-    job = cast(Job, SimpleNamespace(attempts=attempts, task_name="examine", task_kwargs={}, id=1))
-    decision: Any = UntilDone().get_retry_decision(exception=OSError(), job=job)
+@pytest.mark.parametrize("outage", [OSError(), StorageUnavailable(), OperationalError()])
+def test_a_job_is_tried_again_without_end(outage: Exception, attempts: int, seconds: int) -> None:
+    decision: Any = UntilDone(tries=3).get_retry_decision(exception=outage, job=tried(attempts))
     left = decision.retry_at - database_now()
     assert abs(left.total_seconds() - seconds) < 1
+
+
+@pytest.mark.parametrize("tries", [1, 10])
+def test_a_job_is_given_up_when_the_fault_is_ours(tries: int) -> None:
+    ours = partial(UntilDone(tries=tries).get_retry_decision, exception=IntegrityError())
+    assert all(ours(job=tried(attempts)) for attempts in range(tries - 1))
+    assert ours(job=tried(tries - 1)) is None
+
+
+def tried(attempts: int) -> Job:
+    """A job that was tried so many times before this one."""
+    told = SimpleNamespace(attempts=attempts, task_name="purge", task_kwargs={}, id=1)
+    return cast(Job, told)
 
 
 def test_what_was_described_late_is_described_as_it_is(

@@ -19,7 +19,15 @@ import pytest
 from rest_framework.test import APIClient
 
 from media_api import examination, imaging, sandbox, seccomp
-from media_api.exceptions import DecoderCrashed, Empty, NotAnImage, TooComplex, Truncated, Verdict
+from media_api.exceptions import (
+    DecoderCrashed,
+    DecoderFailed,
+    Empty,
+    NotAnImage,
+    TooComplex,
+    Truncated,
+    Verdict,
+)
 from media_api.models import Upload
 from media_api.sandbox import PATIENCE, Facts, Sandbox, understand
 from media_api.storage import ImageStorage
@@ -161,14 +169,12 @@ def test_a_breakout_ends_within_its_limit(leaky: Sandbox, name: str) -> None:
 
 
 def test_a_fault_of_ours_says_where(leaky: Sandbox) -> None:
-    with pytest.raises(
-        DecoderCrashed, match=r"RuntimeError\('no verdict'\) at fails:\d+ < examine"
-    ):
+    with pytest.raises(DecoderFailed, match=r"RuntimeError\('no verdict'\) at fails:\d+ < examine"):
         look(leaky, b"fails")
 
 
 def test_waiting_is_the_machines_fault_and_no_verdict(leaky: Sandbox) -> None:
-    with pytest.raises(DecoderCrashed, match="in time"):
+    with pytest.raises(DecoderFailed, match="in time"):
         look(leaky, b"waits_for_ever", timeout=0.5)
 
 
@@ -187,12 +193,26 @@ def test_a_crash_is_counted_and_the_third_is_the_last(
 ) -> None:
     monkeypatch.setattr(sandbox, "examine", leaky.examine)
     upload_id = send_directly(api, b"opens_a_file").json()["id"]
-    for attempt in (1, 2, 3):
+    for crash in (1, 2):
         with pytest.raises(DecoderCrashed):
             examination.examine(uuid.UUID(upload_id))
-        assert Upload.objects.get().attempts == attempt
+        assert Upload.objects.get().crashes == crash
     examination.examine(uuid.UUID(upload_id))
     assert Upload.objects.get().error_code == "too_complex"
+
+
+def test_a_fault_of_ours_is_never_a_verdict(
+    api: APIClient, storage: ImageStorage, leaky: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "examine", leaky.examine)
+    upload_id = send_directly(api, b"fails").json()["id"]
+    for _ in range(examination.MAX_ATTEMPTS - 1):
+        with pytest.raises(DecoderFailed):
+            examination.examine(uuid.UUID(upload_id))
+    examination.examine(uuid.UUID(upload_id))
+    upload = Upload.objects.set_aside().get()
+    assert (upload.crashes, upload.error_detail) == (0, examination.FAILED)
+    assert storage.size_of(upload.key)
 
 
 # --- lies
@@ -289,9 +309,12 @@ def test_a_lie_is_a_crash(answer: bytes) -> None:
 def test_processor_time_is_a_verdict_and_other_signals_are_crashes() -> None:
     with pytest.raises(TooComplex):
         understand(b"", -signal.SIGXCPU, LIMITS, size=1000)
-    for signal_number in (signal.SIGSEGV, signal.SIGSYS, signal.SIGKILL):
-        with pytest.raises(DecoderCrashed):
+    for signal_number in (signal.SIGSEGV, signal.SIGSYS):
+        with pytest.raises(DecoderCrashed) as crash:
             understand(told(), -signal_number, LIMITS, size=1000)
+        assert crash.type is DecoderCrashed
+    with pytest.raises(DecoderFailed):
+        understand(told(), -signal.SIGKILL, LIMITS, size=1000)
 
 
 # --- the server
@@ -331,7 +354,7 @@ def test_a_server_ends_with_its_worker() -> None:
 
 
 def test_a_server_that_cannot_start_is_a_fault() -> None:
-    with pytest.raises(DecoderCrashed):
+    with pytest.raises(DecoderFailed):
         look(Sandbox("json.nothing"), pictures.jpeg())
 
 

@@ -633,45 +633,6 @@ def test_bytes_sent_after_it_was_kept_change_nothing(
     assert list(storage.keys("staging/")) == []
 
 
-def test_a_decoder_that_takes_the_worker_with_it_is_tried_three_times(
-    api: APIClient, work: Work, storage: ImageStorage
-) -> None:
-    upload_id = send_directly(api, pictures.jpeg()).json()["id"]
-    Upload.objects.update(attempts=examination.MAX_ATTEMPTS)
-    work()
-    assert ask(api, upload_id).json()["error"]["code"] == "too_complex"
-    assert objects(storage) == []
-
-
-def test_an_attempt_is_counted_before_it_begins(
-    api: APIClient, storage: ImageStorage, settings: Settings
-) -> None:
-    upload_id = send_directly(api, pictures.jpeg()).json()["id"]
-    limit = settings.MAX_SCANS
-    del settings.MAX_SCANS  # so that it ends on the way to the decoder
-    for attempt in 1, 2, 3:
-        with pytest.raises(AttributeError):
-            examination.examine(Upload(id=upload_id).id)
-        assert Upload.objects.get().attempts == attempt
-    settings.MAX_SCANS = limit
-    examination.examine(Upload(id=upload_id).id)
-    assert ask(api, upload_id).json()["error"]["code"] == "too_complex"
-
-
-def test_an_attempt_that_ends_is_not_counted(api: APIClient) -> None:
-    upload_id = send_directly(api, pictures.jpeg()).json()["id"]
-    seen = []
-
-    def look(execute: Any, sql: str, *rest: Any) -> Any:
-        if "media_api_image" in sql and sql.startswith("INSERT"):
-            seen.append(Upload.objects.get(id=upload_id).attempts)
-        return execute(sql, *rest)
-
-    with connection.execute_wrapper(look):
-        examination.examine(Upload(id=upload_id).id)
-    assert seen == [0]
-
-
 def test_a_job_waits_for_the_store(api: APIClient, work: Work) -> None:
     upload_id = send_directly(api, pictures.jpeg()).json()["id"]
     with store_down():

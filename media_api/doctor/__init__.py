@@ -35,6 +35,7 @@ CHECKS = (
     Check("migrations", database.is_migrated, ("database",)),
     Check("worker", database.a_worker_is_alive, ("database", "migrations")),
     Check("queue", database.queue_moves, ("database", "migrations")),
+    Check("uploads", database.nothing_is_set_aside, ("database", "migrations")),
     Check("store", bucket.answers),
     Check("store clock", bucket.clocks_agree, ("store",)),
     Check("bucket", bucket.lets_us_in, ("store",)),

@@ -11,7 +11,7 @@ from django.db.models import Min, Q
 from django.db.models.functions import Coalesce
 from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
 
-from media_api.models import database_now
+from media_api.models import Upload, database_now
 
 from .findings import Finding, clock, fail, ok, start_it, warn
 
@@ -124,6 +124,18 @@ def queue_moves() -> Finding:
             f"Jobs that wait: {due.count()}, the oldest for {minutes:.0f} minutes.",
             "See what the worker's log says; start more workers, or raise WORKER_CONCURRENCY.",
         )
-    if failed := ProcrastinateJob.objects.filter(status="failed").count():
-        return warn(f"Jobs that failed for good: {failed}.", "See what the worker's log says.")
+    if failed := ProcrastinateJob.objects.filter(status="failed", queueing_lock=None).count():
+        return warn(
+            f"Jobs that were given up: {failed}.",
+            "See what the worker's log says at job_given_up; after that is mended run `manage.py retry`.",
+        )
     return ok(f"Jobs that wait: {due.count()}.")
+
+
+def nothing_is_set_aside() -> Finding:
+    if count := Upload.objects.set_aside().count():
+        return warn(
+            f"Uploads that could not be looked at and are set aside: {count}.",
+            "See what the worker's log says at upload_failed; after that is mended run `manage.py retry`.",
+        )
+    return ok("No upload is set aside.")

@@ -81,7 +81,7 @@ def uploads_page(request: SignedIn) -> HttpResponse:
     kept = own_images(request).present().filter(date__gt=Now() - JUST_NOW)
     context = {
         "page": page,
-        "is_waiting": any(upload.state == Upload.State.STAGED for upload in page.rows),
+        "is_waiting": any(upload.is_waiting for upload in page.rows),
         "kept": kept.order_by("-date", "-id")[:MAX_FILES],
     }
     return render(request, "web/uploads.html", context)
@@ -97,5 +97,5 @@ def upload_page(request: SignedIn, upload_id: uuid.UUID) -> HttpResponse:
         uploads.withdraw(upload)
         messages.success(request, f"{upload.name} was withdrawn. Nothing of it is kept.")
         return redirect("web:uploads")
-    context = {"upload": upload, "is_waiting": upload.state == Upload.State.STAGED}
+    context = {"upload": upload, "is_waiting": upload.is_waiting}
     return render(request, "web/upload_state.html", context)
