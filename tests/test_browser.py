@@ -16,10 +16,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, s
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from media_api.models import ApiKey, Image, SignInLink
+from media_api import examination
+from media_api.models import ApiKey, Image, SignInLink, Upload
 from media_api.storage import ImageStorage
 from media_api.uploads import Announcement, announce, receive
 from tests import pictures
+from tests.serving import wait_until
 
 MiB = 1024 * 1024
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -135,6 +137,21 @@ def test_what_has_no_room_is_said_and_can_be_tried_again(
     settings.OWNER_QUOTA = None
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_text("2 pictures kept.")).to_be_visible()
+
+
+def test_what_is_set_aside_is_safe_and_not_sent_again(open_page: Any) -> None:
+    page, upload_page = open_page("/upload/"), open_page("/upload/")
+    drop(page, cat=pictures.jpeg(400, 300))
+    expect(page.get_by_text("Arrived, is being looked at")).to_be_visible()
+    wait_until(Upload.objects.waiting().exists)
+    upload = Upload.objects.get()
+    upload_page.goto(f"/uploads/{upload.id}/")
+    expect(upload_page.get_by_text("is being looked at")).to_be_visible()
+    examination.set_aside(upload, examination.FAILED)
+    for each in page, upload_page:
+        expect(each.get_by_text(examination.FAILED)).to_be_visible()
+    expect(page.get_by_text("1 picture not looked at yet, see below.")).to_be_visible()
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
 
 
 def test_the_whole_way_by_dropping(

@@ -5,6 +5,11 @@ const LOST = "The connection was lost before all of it had arrived. Nothing of i
 
 const VERDICTS = [413, 422];
 
+// All of it is there, and the service cannot look at it yet. To send it again would not help.
+export class SetAside extends Error {
+  isFinal = true;
+}
+
 // What the service said. A verdict on the bytes stays the same however often they are sent.
 class Refused extends Error {
   constructor({ status, errors, detail }) {
@@ -72,11 +77,12 @@ const verdict = async (upload, { token, signal }) => {
   for (;;) {
     const answer = await call("POST", `/${upload.id}/complete?wait=20`, { token, signal });
     if (answer.status !== 202) return answer;
+    if (answer.error) throw new SetAside(answer.error.detail);
     await pause(1);
   }
 };
 
-// Resolves with the image. Rejects with a Refused, with an AbortError, or with an Error that says what to do.
+// Resolves with the image. Rejects with a Refused, a SetAside, an AbortError, or an Error that says what to do.
 export const send = async (file, options) => {
   const { token, onprogress, onsent, signal } = options;
   const body = { name: file.name || "pasted", size: file.size, content_type: file.type || "application/octet-stream" };

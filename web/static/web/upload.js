@@ -1,6 +1,6 @@
 // The upload page with drop, paste and progress. Without this file its form works as it is.
 
-import { send } from "./transfer.js";
+import { send, SetAside } from "./transfer.js";
 
 const AT_ONCE = 3;
 const form = document.querySelector("[data-upload]");
@@ -12,14 +12,17 @@ const blank = document.querySelector("#transfer");
 const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
 
 const waiting = [];
-const count = { running: 0, done: 0, refused: 0, all: 0 };
+const count = { running: 0, done: 0, refused: 0, aside: 0, all: 0 };
 
 const pictures = (n) => (n === 1 ? "1 picture" : `${n} pictures`);
 
 const tell = () => {
-  const open = count.all - count.done - count.refused;
-  const refused = count.refused ? ` ${pictures(count.refused)} not kept, see below.` : "";
-  tally.textContent = open ? `${count.done} of ${count.all} done.${refused}` : `${pictures(count.done)} kept.${refused} `;
+  const open = count.all - count.done - count.refused - count.aside;
+  const others = [];
+  if (count.refused) others.push(`${pictures(count.refused)} not kept`);
+  if (count.aside) others.push(`${pictures(count.aside)} not looked at yet`);
+  const rest = others.length ? ` ${others.join(", ")}, see below.` : "";
+  tally.textContent = open ? `${count.done} of ${count.all} done.${rest}` : `${pictures(count.done)} kept.${rest} `;
   if (!open && count.done) {
     const link = document.createElement("a");
     link.href = "/";
@@ -56,6 +59,12 @@ const transfer = async ({ file, row, signal }) => {
     row.classList.add("done");
     count.done += 1;
   } catch (error) {
+    if (error instanceof SetAside) {
+      state.textContent = error.message;
+      row.classList.add("aside");
+      count.aside += 1;
+      return;
+    }
     const word = error.name === "AbortError" ? "Stopped. Nothing of it was kept." : `Not kept. ${error.message}`;
     state.textContent = word;
     row.classList.add("refused");
