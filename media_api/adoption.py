@@ -19,8 +19,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from .examination import decode, original_key, put_derived, stripped_key
-from .exceptions import DecoderCrashed, Verdict
+from .examination import original_key, put_derived, stripped_key
 from .faults import fault_point
 from .fsck import IMAGES, Finding, Unreadable, explained, find, parts, told_apart
 from .images import describe
@@ -35,6 +34,7 @@ from .models import (
     hold_id,
     image_prefix,
 )
+from .originals import Unusable, decode_original, fetch_original
 from .sandbox import Facts
 from .storage import image_storage
 
@@ -79,7 +79,7 @@ def adopt(found: Sequence[Finding], *, owner: User | None = None) -> list[Findin
         return list(found)
     try:
         image = _adopted(image_id, owner)
-    except NotAdoptable as reason:
+    except (NotAdoptable, Unusable) as reason:
         return [replace(finding, detail=f"{finding.detail} {reason}") for finding in found]
     log.info("image_adopted", image_id=str(image_id))
     own = parts(image)
@@ -164,19 +164,8 @@ def _must(hold: bool) -> None:
 
 def _look(image_id: uuid.UUID, told: Described, file: BinaryIO) -> Facts:
     """Copy the original into a local file and decode it: it must be what was described."""
-    try:
-        with told_apart():
-            fetched = image_storage().fetch(told.path, file, limit=told.size)
-    except FileNotFoundError as error:
-        raise NotAdoptable("Its original is missing.") from error
-    except Unreadable as error:
-        raise NotAdoptable("Its original cannot be read.") from error
-    if fetched != (told.size, told.sha256):
-        raise NotAdoptable("Its original is not what image.json says.")
-    try:
-        facts = decode(file)
-    except (Verdict, DecoderCrashed) as error:
-        raise NotAdoptable(f"Its original cannot be read within the limits: {error}") from error
+    fetch_original(told.path, file, size=told.size, sha256=told.sha256)
+    facts = decode_original(file)
     if original_key(image_id, facts) != told.path:
         raise NotAdoptable(f"Its original is {facts.content_type}, which its key does not say.")
     return facts

@@ -11,19 +11,15 @@ from typing import BinaryIO
 import structlog
 from django.db.models import F
 
-from .examination import decode, put_derived, stripped_key
-from .exceptions import DecoderCrashed, Verdict
+from .examination import put_derived, stripped_key
 from .faults import fault_point
-from .fsck import Finding, Unreadable, find, told_apart
+from .fsck import Finding, find
 from .images import describe_again
 from .models import Image
+from .originals import Unusable, decode_original, fetch_original
 from .storage import image_storage
 
 log = structlog.get_logger(__name__)
-
-
-class CannotMend(Exception):
-    """The original does not allow it; the argument is the sentence that says why."""
 
 
 def mend(found: Sequence[Finding]) -> list[Finding]:
@@ -37,7 +33,7 @@ def mend(found: Sequence[Finding]) -> list[Finding]:
         return list(found)
     try:
         _make_again(image, {finding.part for finding in broken})
-    except CannotMend as reason:
+    except Unusable as reason:
         return [_told(finding, str(reason)) if finding in broken else finding for finding in found]
     log.info("image_repaired", image_id=str(image.id), keys=[finding.key for finding in broken])
     return [
@@ -57,7 +53,7 @@ def _told(finding: Finding, reason: str) -> Finding:
 def _make_again(image: Image, parts: set[str]) -> None:
     with tempfile.TemporaryFile() as file:
         if parts != {"description"}:
-            _fetch(image, file)
+            fetch_original(image.path, file, size=image.size, sha256=image.sha256)
             fault_point("original_fetched")
         if "original" in parts:
             image_storage().keep(image.path, file, content_type=image.content_type)
@@ -66,24 +62,8 @@ def _make_again(image: Image, parts: set[str]) -> None:
     describe_again(image.id)
 
 
-def _fetch(image: Image, file: BinaryIO) -> None:
-    """Copy the original into a local file, if it is the one that was uploaded."""
-    try:
-        with told_apart():
-            fetched = image_storage().fetch(image.path, file, limit=image.size)
-    except FileNotFoundError as error:
-        raise CannotMend("Its original is missing.") from error
-    except Unreadable as error:
-        raise CannotMend("Its original cannot be read.") from error
-    if fetched != (image.size, image.sha256):
-        raise CannotMend("Its original is not what was uploaded.")
-
-
 def _derive(image: Image, file: BinaryIO) -> None:
-    try:
-        facts = decode(file)
-    except (Verdict, DecoderCrashed) as error:
-        raise CannotMend(f"Its original cannot be read within the limits: {error}") from error
+    facts = decode_original(file)
     derived = put_derived(image.id, file, facts)
     Image.objects.filter(id=image.id).update(
         derived=derived,

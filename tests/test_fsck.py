@@ -573,7 +573,7 @@ def test_an_original_that_is_another_is_not_adopted(
     settings.MAX_JPEG_PIXELS = limit
     body = storage.read(image.path)
     flip(storage, image.path)
-    assert "is not what image.json says" in run("--adopt").lines[0]["detail"]
+    assert "is not what was written down of it" in run("--adopt").lines[0]["detail"]
     storage.remove([image.path])
     assert "original is missing" in run("--adopt").lines[0]["detail"]
     png = image.path.replace(".jpg", ".png")

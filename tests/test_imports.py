@@ -62,12 +62,13 @@ MAY_IMPORT = {
     "media_api.retries": below("media_api", "models queue"),
     "media_api.sweeps": below("media_api", "faults uploads models storage epoch"),
     "media_api.fsck": below("media_api", "images models storage epoch exceptions"),
+    "media_api.originals": below("media_api", "fsck examination sandbox storage exceptions"),
     "media_api.repair": below(
-        "media_api", "faults fsck examination images models storage exceptions"
+        "media_api", "faults fsck examination originals images models storage"
     ),
     "media_api.damage": below("media_api", "faults fsck repair models epoch"),
     "media_api.adoption": below(
-        "media_api", "faults fsck examination sandbox images models storage exceptions"
+        "media_api", "faults fsck examination originals sandbox images models storage"
     ),
     "media_api.removal": below("media_api", "faults fsck images models storage"),
     "media_api.tasks": below(
