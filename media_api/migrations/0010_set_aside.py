@@ -5,7 +5,7 @@ from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    dependencies = [("media_api", "0008_damage")]
+    dependencies = [("media_api", "0009_owner_cascades")]
 
     operations = [
         migrations.AddField(
