@@ -23,7 +23,9 @@ from django.test import Client, override_settings
 from django.test.client import ClientHandler
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.contrib.django import app as queue
+from procrastinate.contrib.django import procrastinate_app
 from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.periodic import PeriodicRegistry
 from rest_framework.test import APIClient
 
 from media_api.epoch import claim_bucket
@@ -207,7 +209,13 @@ def stranger(mallory: User) -> APIClient:
 
 
 @pytest.fixture
-def work() -> Work:
+def clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker would do by the clock is done when a test says so."""
+    monkeypatch.setattr(procrastinate_app.current_app, "periodic_registry", PeriodicRegistry())  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def work(clock_stands_still: None) -> Work:
     """Run every job that is due, in this process."""
 
     def run() -> None:

@@ -55,6 +55,7 @@ def test_the_clock_runs_what_removes(
     assert not PendingDeletion.objects.filter(removed_at=None).exists()
 
 
+@pytest.mark.usefixtures("clock_stands_still")
 def test_nobody_waits_behind_all_that_another_has_sent(
     api: APIClient, stranger: APIClient, storage: ImageStorage
 ) -> None:
