@@ -54,7 +54,9 @@ class Campaign:
             with run.load():
                 for card, _ in zip(deck(run.dice), range(PER_ROUND), strict=False):
                     self.play(run, card)
+            say("peace")
             run.settle()
+            say("all has come to its end")
             found = run.found()
         finally:
             run.close()
@@ -68,7 +70,7 @@ class Campaign:
             self.survived[card.point, card.action] += 1
         else:
             self.not_reached[card.point] += 1
-        print(f"  {time.strftime('%X')} {card}", flush=True)
+        say(card)
 
     def note(self, run: Run, found: list[str]) -> None:
         self.rounds += 1
@@ -76,8 +78,8 @@ class Campaign:
         self.requests += len(run.history.events)
         self.columns.update(finding.partition(":")[0] for finding in found)
         for finding in found:
-            print(f"  {finding}")
-        print(f"  {len(run.history.pictures)} pictures, {len(found)} findings", flush=True)
+            say(finding)
+        say(f"{len(run.history.pictures)} pictures, {len(found)} findings")
 
     def tell(self) -> None:
         """As docs/reliability.md has it."""
@@ -93,6 +95,10 @@ class Campaign:
             print(f"| {column} | {what} | {self.columns[column]} |")
         if self.not_reached:
             print(f"\nNot reached in time: {dict(self.not_reached)}")
+
+
+def say(what: object) -> None:
+    print(f"  {time.strftime('%X')} {what}", flush=True)
 
 
 def main() -> int:

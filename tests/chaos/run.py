@@ -22,6 +22,7 @@ SWEEPS = ["expire_overdue", "sweep_staging", "purge_due", "empty_old_trash", "ch
 PERIODIC = [
     *SWEEPS,
     "retry_stalled",
+    "enqueue_forgotten",
     "forget_throttles",
     "forget_idempotency_keys",
     "forget_sign_ins",
@@ -127,6 +128,8 @@ class Run:
         self.heal()
         wait_until(self.deployment.is_ready, seconds=REST)
         execute = self.deployment.execute
+        if execute("SELECT 1 FROM media_api_upload WHERE state = 'staged' AND error_code <> ''"):
+            self.deployment.command("retry").wait(REST)  # as an operator would
         with suppress(AssertionError):
             self.until_none("SELECT 1 FROM media_api_upload WHERE state = 'staged'")
             execute("UPDATE media_api_upload SET expires_at = now() WHERE state = 'announced'")
