@@ -2,6 +2,8 @@
 
 import uuid
 
+from django.db.models.functions import Now
+
 from .exceptions import ForeignBucket, PublicBucket
 from .models import Image, Installation, Upload
 from .storage import EPOCH_KEY, image_storage
@@ -24,7 +26,8 @@ def claim_bucket() -> None:
 def take_bucket() -> None:
     """Make the bucket ours whose database was lost: we take its epoch on. Raises ForeignBucket and FileNotFoundError.
 
-    Only a database that explains nothing yet may: no object of another bucket is left without its epoch.
+    Only a database that explains nothing yet may: no object of another bucket is left without its epoch. Nothing is
+    removed before an operator has confirmed (`holds`).
     """
     found = image_storage().read(EPOCH_KEY).decode(errors="replace")
     if found == str(epoch()):
@@ -32,7 +35,7 @@ def take_bucket() -> None:
     if Image.objects.exists() or Upload.objects.exists():
         raise ForeignBucket("this database has images or uploads, so it has a bucket of its own")
     try:
-        Installation.objects.update(epoch=uuid.UUID(found))
+        Installation.objects.update(epoch=uuid.UUID(found), restored_at=Now())
     except ValueError as error:
         raise ForeignBucket("its `_meta/epoch` is not an id") from error
 
@@ -63,5 +66,9 @@ def require_private_bucket() -> None:
 
 
 def epoch() -> uuid.UUID:
-    installation, _ = Installation.objects.get_or_create(id=1)
-    return installation.epoch
+    return installation().epoch
+
+
+def installation() -> Installation:
+    row, _ = Installation.objects.get_or_create(id=1)
+    return row

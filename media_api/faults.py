@@ -60,6 +60,11 @@ Point = Literal[
     "original_fetched",
     "adoptable_found",
     "unknown_found",
+    # a backup, and back
+    "rows_written",
+    "object_copied",
+    "object_put_back",
+    "rows_loaded",
 ]
 
 TEST_RUN = (

@@ -16,9 +16,9 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from .epoch import require_own_bucket
 from .exceptions import NotFound, PreconditionFailed, Trashed
 from .faults import fault_point
+from .holds import is_held, is_unconfirmed
 from .models import (
     MAX_TAGS,
     Image,
@@ -108,6 +108,8 @@ def empty_old_trash() -> int:
     overdue = database_now() - timedelta(seconds=settings.TRASH_LIFETIME)
     deleted = 0
     images = Image.objects.filter(trashed_at__lt=overdue)
+    if not images.exists() or is_unconfirmed():
+        return 0
     while ids := list(images.values_list("id", flat=True)[:BATCH]):
         fault_point("old_trash_found")
         deleted += delete(images.filter(id__in=ids))  # what was restored by now stays
@@ -119,7 +121,11 @@ def empty_old_trash() -> int:
 
 def description(image: Image) -> bytes:
     """`image.json`: the row in a form that it can be rebuilt from."""
-    facts: dict[str, Any] = {
+    return json.dumps(facts_of(image), ensure_ascii=False, indent=1).encode()
+
+
+def facts_of(image: Image) -> dict[str, Any]:
+    return {
         "id": str(image.id),
         "owner": image.owner.get_username(),
         "name": image.name,
@@ -138,7 +144,6 @@ def description(image: Image) -> bytes:
         "derived": image.derived,
         "version": image.version,
     }
-    return json.dumps(facts, ensure_ascii=False, indent=1).encode()
 
 
 def describe(image: Image) -> None:
@@ -171,7 +176,8 @@ def purge(deletion_id: uuid.UUID) -> None:
     """Remove the objects of a PendingDeletion that is due; the row stays until a second look finds nothing.
 
     No lock is held during the bucket's calls, and none is needed: an id is never used twice, so what has neither an
-    Image nor a living Upload never will. What still has one (an older backup was loaded) is asked about again later.
+    Image nor a living Upload never will. What still has one (an older backup was loaded) is asked about again later,
+    and so is everything while it `is_held`.
     """
     pending = PendingDeletion.objects.filter(id=deletion_id, due_at__lte=Now()).first()
     if pending is None:
@@ -179,7 +185,8 @@ def purge(deletion_id: uuid.UUID) -> None:
     if _is_wanted(deletion_id):
         PendingDeletion.objects.filter(id=deletion_id).update(due_at=database_now() + SECOND_LOOK)
         return
-    require_own_bucket()
+    if is_held():
+        return
     storage = image_storage()
     keys = list(storage.keys(image_prefix(deletion_id)))
     fault_point("purge_due")
@@ -205,6 +212,8 @@ def purge_due() -> int:
     ids = list(
         PendingDeletion.objects.filter(due_at__lte=Now()).values_list("id", flat=True)[:BATCH]
     )
+    if not ids or is_held():
+        return 0
     for deletion_id in ids:
         purge(deletion_id)
     return len(ids)

@@ -447,16 +447,35 @@ class Quota(models.Model):
 
 
 class Installation(models.Model):
-    """The one row that names this database; the bucket's `_meta/epoch` must say the same before a sweep removes."""
+    """The one row that names this database; the bucket's `_meta/epoch` must say the same before a sweep removes.
+
+    `turn` goes forward together with the bucket's `_meta/turn`, so that neither is older than the other unnoticed.
+    """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     epoch = models.UUIDField(default=uuid.uuid4, editable=False)
+    turn = models.PositiveBigIntegerField(default=0, editable=False)
+    restored_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="From here on nothing is removed by the clock, until an operator has confirmed.",
+    )
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(id=1), name="installation_is_one")]
 
     def __str__(self) -> str:
         return str(self.epoch)
+
+
+class Hold(models.Model):
+    """A running backup, which reads what there was when it began: no deleted image's objects are removed (`holds`)."""
+
+    began_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(help_text="Put off while the backup runs.")
+
+    def __str__(self) -> str:
+        return f"since {self.began_at:%Y-%m-%d %H:%M} UTC"
 
 
 def digest(secret: str) -> str:

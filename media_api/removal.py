@@ -23,12 +23,17 @@ from .fsck import (
     parts,
     places,
 )
+from .holds import is_held, reason
 from .models import PendingDeletion, Upload, hold_id, image_prefix
 from .storage import image_storage
 
 log = structlog.get_logger(__name__)
 
 MAX_SHARE, MAX_COUNT = 0.01, 1000
+
+
+class Held(Exception):
+    """Nothing is to be removed now; the argument is the sentence that says why."""
 
 
 class TooMany(Exception):
@@ -38,8 +43,10 @@ class TooMany(Exception):
 def allowance(*, before: datetime, after: UUID | None = None, at_most: int | None = None) -> int:
     """How many unknown objects that were written `before` may be removed: `at_most`, else 1 % of all objects, or 1,000.
 
-    Raises TooMany if there are more. Nothing is removed here.
+    Raises TooMany if there are more, and Held. Nothing is removed here.
     """
+    if is_held():
+        raise Held(reason())
     count = sum(_is_old(finding, before) for finding in _unknown(after))
     total = sum(1 for _ in image_storage().objects(""))
     most = min(MAX_COUNT, int(total * MAX_SHARE)) if at_most is None else at_most

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef
 
 IMMUTABLE = "private, max-age=31536000, immutable"
-EPOCH_KEY = "_meta/epoch"
+META = "_meta/"
+EPOCH_KEY, TURN_KEY = f"{META}epoch", f"{META}turn"
 CHUNK = 256 * 1024
 MISSING = {"NoSuchKey", "NoSuchUpload"}
 MD5 = re.compile("[0-9a-f]{32}")

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from .epoch import require_own_bucket
 from .faults import fault_point
+from .holds import is_unconfirmed
 from .models import IdempotencyKey, Throttle, Upload, database_now, staging_key
 from .storage import image_storage
 from .uploads import clear_staging
@@ -23,6 +23,9 @@ BATCH = 500
 
 def expire_overdue() -> int:
     """End what was announced and never completed; tell of it for a day. How many there were."""
+    overdue = Upload.objects.overdue(database_now())
+    if overdue.exists() and is_unconfirmed():
+        return 0
     expired = 0
     while batch := expire_batch():
         clear(batch)
@@ -58,7 +61,8 @@ def sweep_staging() -> int:
     List first, then look for the rows: a row is older than any byte under its key and ids are never used twice, so what
     has no living row after the listing never will.
     """
-    require_own_bucket()
+    if is_unconfirmed():
+        return 0
     storage = image_storage()
     keys = list(storage.keys("staging/"))
     open_parts = [(key, part) for key, part in storage.open_parts() if key.startswith("staging/")]

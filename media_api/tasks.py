@@ -18,7 +18,7 @@ from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
-from . import damage, examination, images, retries, sweeps
+from . import damage, examination, holds, images, retries, sweeps
 from .faults import fault_point
 from .models import SignInLink, database_now
 from .queue import OUTAGES
@@ -96,6 +96,7 @@ def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:
 periodic("purge_due", "* * * * *")(images.purge_due)
 periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
 periodic("enqueue_forgotten", "*/5 * * * *")(retries.enqueue_forgotten)
+periodic("take_turn", "*/10 * * * *")(holds.take_turn)
 periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
 periodic("check_content", "* * * * *")(damage.check_content)
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)

@@ -31,7 +31,7 @@ from rest_framework.test import APIClient
 from media_api.epoch import claim_bucket
 from media_api.fsck import WRONG_USAGE
 from media_api.models import ApiKey, Image
-from media_api.storage import EPOCH_KEY, ImageStorage, image_storage
+from media_api.storage import META, ImageStorage, image_storage
 from media_api.uploads import Announcement, receive
 from project.embedded import Child
 from project.embedded.addresses import free_port, url
@@ -166,8 +166,8 @@ def store_down() -> Iterator[None]:
 
 
 def objects(storage: ImageStorage) -> list[str]:
-    """The keys of everything in the bucket but the mark of its owner."""
-    return [key for key in storage.keys("") if key != EPOCH_KEY]
+    """The keys of everything in the bucket but the marks of its owner."""
+    return [key for key in storage.keys("") if not key.startswith(META)]
 
 
 @pytest.fixture

@@ -17,14 +17,15 @@ PURE = below("media_api", "exceptions sides presign")
 DECODING = below("media_api", "containers stripping stripping_avif imaging")
 INSIDE = below(
     "media_api",
-    "queue models storage verdicts epoch images idempotency uploads retries links accounts quotas",
+    "queue models storage verdicts epoch holds images idempotency uploads retries links accounts quotas",
 )
 HTTP = below(
     "media_api",
     "serializers views filters pagination parsers authentication permissions problems throttles schema urls admin",
 )
 COMMANDS = below(
-    "media_api.management.commands", "user apikey prepare_bucket purge procrastinate fsck retry"
+    "media_api.management.commands",
+    "user apikey prepare_bucket purge procrastinate fsck retry backup restore",
 )
 PAGES = below("web", "addresses apps forms middleware requests templatetags urls views")
 
@@ -47,7 +48,8 @@ MAY_IMPORT = {
     "media_api.storage": below("media_api", "waiters faults presign exceptions"),
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
-    "media_api.images": below("media_api", "faults models storage queue epoch exceptions"),
+    "media_api.holds": below("media_api", "epoch models storage"),
+    "media_api.images": below("media_api", "faults models storage queue holds exceptions"),
     "media_api.idempotency": below("media_api", "models exceptions"),
     "media_api.uploads": below(
         "media_api", "faults idempotency quotas models storage presign queue exceptions"
@@ -60,7 +62,7 @@ MAY_IMPORT = {
         "faults sandbox stripping images models queue storage verdicts epoch exceptions",
     ),
     "media_api.retries": below("media_api", "models queue"),
-    "media_api.sweeps": below("media_api", "faults uploads models storage epoch"),
+    "media_api.sweeps": below("media_api", "faults uploads models storage holds"),
     "media_api.fsck": below("media_api", "images models storage epoch exceptions"),
     "media_api.originals": below("media_api", "fsck examination sandbox storage exceptions"),
     "media_api.repair": below(
@@ -70,15 +72,18 @@ MAY_IMPORT = {
     "media_api.adoption": below(
         "media_api", "faults fsck examination originals sandbox images models storage"
     ),
-    "media_api.removal": below("media_api", "faults fsck images models storage"),
+    "media_api.removal": below("media_api", "faults fsck holds images models storage"),
+    "media_api.backup": below(
+        "media_api", "faults fsck holds epoch images models storage exceptions"
+    ),
     "media_api.tasks": below(
-        "media_api", "faults examination images retries sweeps damage queue models"
+        "media_api", "faults examination images retries sweeps damage holds queue models"
     ),
     **dict.fromkeys(HTTP, PURE | INSIDE | HTTP),
     "media_api.apps": below("media_api", "faults checks"),
     "media_api.checks": below("media_api", "faults imaging landlock seccomp"),
     "media_api.doctor": below(
-        "media_api", "checks imaging epoch models storage presign exceptions"
+        "media_api", "checks imaging epoch holds models storage presign exceptions"
     ),
     "media_api.management.commands.doctor": below("media_api", "doctor"),
     "media_api.migrations": below("media_api", "models"),
@@ -86,7 +91,7 @@ MAY_IMPORT = {
         COMMANDS,
         COMMANDS
         | below("media_api", "uploads images sweeps epoch storage models exceptions")
-        | below("media_api", "fsck repair damage adoption removal retries queue"),
+        | below("media_api", "fsck repair damage adoption removal retries queue holds backup"),
     ),
     **dict.fromkeys(
         PAGES,
@@ -103,7 +108,8 @@ MAY_IMPORT = {
     "project.headers": set(),
     "project.health": below("media_api", "uploads storage models exceptions"),
     "project.logging": set(),
-    "project.management": below("project", "embedded"),
+    "project.management": below("project", "embedded")
+    | below("media_api", "epoch holds exceptions"),
     "project.proxies": set(),
     "project.settings": below("project", "embedded logging"),
     "project.urls": below("project", "health"),

@@ -108,6 +108,7 @@ def test_the_clock_knows_how_often() -> None:
         "expire_overdue": MINUTE,
         "check_content": MINUTE,
         "enqueue_forgotten": 5 * MINUTE,
+        "take_turn": 10 * MINUTE,
         "sweep_staging": 15 * MINUTE,
         "empty_old_trash": HOUR,
         "forget_throttles": HOUR,

@@ -110,7 +110,9 @@ def test_the_trash_is_emptied_by_the_clock(
     assert not [key for key in objects(storage) if str(old.id) in key]
 
 
-def test_what_is_restored_while_the_trash_is_emptied_stays(alice: User, keep: Keep) -> None:
+def test_what_is_restored_while_the_trash_is_emptied_stays(
+    storage: ImageStorage, alice: User, keep: Keep
+) -> None:
     """The owner's transaction is open when the sweep comes by; the sweep waits for the row and looks again."""
     image = keep(alice)
     Image.objects.update(trashed_at=database_now() - timedelta(days=31))

@@ -40,6 +40,7 @@ CHECKS = (
     Check("store clock", bucket.clocks_agree, ("store",)),
     Check("bucket", bucket.lets_us_in, ("store",)),
     Check("owner", bucket.is_ours, ("store", "bucket", "database", "migrations")),
+    Check("removal", bucket.is_cleared, SETTLED),
     Check("private", bucket.is_private, SETTLED),
     Check("upload", bucket.takes_uploads, SETTLED),
     Check("signed length", bucket.holds_length, (*SETTLED, "upload")),

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 
 from django.conf import settings
 
+from media_api import holds
 from media_api.epoch import require_own_bucket
 from media_api.exceptions import ForeignBucket, StorageUnavailable
 from media_api.models import staging_key
@@ -21,7 +22,7 @@ from media_api.presign import NOTHING, Credentials, presign
 from media_api.storage import EPOCH_KEY, image_storage
 
 from .asking import Answer, ask
-from .findings import Finding, clock, fail, note, ok, start_it
+from .findings import Finding, clock, fail, note, ok, start_it, warn
 
 BODY, TYPE = b"doctor", "image/png"
 WRONG_CHECKSUM = {"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}
@@ -82,6 +83,20 @@ def is_ours() -> Finding:
             "See S3_BUCKET and DATABASE_URL: one database and one bucket belong together.",
         )
     return ok(f"{EPOCH_KEY} is that of this database.")
+
+
+def is_cleared() -> Finding:
+    """Of what is deleted. Here it is only looked at; who removes something takes note of it."""
+    if sentence := holds.restored():
+        return warn(sentence, holds.CONFIRM)
+    if ahead := holds.steps_ahead():
+        older, newer = ("database", "bucket") if ahead > 0 else ("bucket", "database")
+        return warn(
+            f"The {older} is older than the {newer}, so one of them was restored.", holds.CONFIRM
+        )
+    if sentence := holds.backing_up():
+        return note(sentence)
+    return ok("What is deleted is removed from it.")
 
 
 def is_private() -> Finding:

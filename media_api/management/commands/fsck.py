@@ -62,7 +62,7 @@ class Command(BaseCommand):
         except FileNotFoundError as error:
             reason = "The bucket is not there, or was never claimed (manage.py prepare_bucket)."
             raise CommandError(reason, returncode=2) from error
-        except (ForeignBucket, removal.TooMany) as error:
+        except (ForeignBucket, removal.TooMany, removal.Held) as error:
             raise CommandError(str(error), returncode=2) from error
         if not self.json:
             self.stdout.write(f"{self.count} findings; {self.folders} folders were looked at")

@@ -7,6 +7,7 @@ from procrastinate.contrib.django.management.commands import procrastinate
 
 from media_api.epoch import require_own_bucket, require_private_bucket
 from media_api.exceptions import ForeignBucket, PublicBucket, StorageUnavailable
+from media_api.holds import is_unconfirmed
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ class Command(procrastinate.Command):
         try:
             require_own_bucket()
             require_private_bucket()
+            is_unconfirmed()  # notices an older database before a job of it runs
         except (ForeignBucket, PublicBucket) as error:
             raise CommandError(str(error)) from error
         except FileNotFoundError as error:

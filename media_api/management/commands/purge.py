@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from media_api import images, sweeps
+from media_api import holds, images, sweeps
 
 
 class Command(BaseCommand):
@@ -13,3 +13,5 @@ class Command(BaseCommand):
         self.stdout.write(f"{images.empty_old_trash()} images deleted from the trash")
         self.stdout.write(f"{sweeps.sweep_staging()} objects removed from staging/")
         self.stdout.write(f"{images.purge_due()} deletions looked after")
+        if reason := holds.reason():
+            self.stdout.write(reason)
