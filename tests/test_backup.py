@@ -44,7 +44,7 @@ from tests import faulty, pictures
 from tests.conftest import Work, client_of, emptied, objects, stored_on
 from tests.faulty import Faulty
 from tests.sending import API, announce, put, read, send_directly
-from tests.services import Store, _settings
+from tests.services import Store, settings_of
 from tests.serving import READY, Service, wait_until
 from tests.test_fsck import HEALTHY, flip
 from tests.test_fsck import run as fsck
@@ -323,6 +323,11 @@ def test_a_copy_that_is_damaged_is_found_when_it_is_read(full: ImageStorage, pla
     ]
     said = run("backup", place, "--verify")
     assert (said.code, said.kinds) == (1, expected)
+    shutil.copytree(place, mended := place.with_name("mended"))
+    (mended / first.path).unlink()
+    (mended / second.rendition_key(320)).unlink()
+    assert run("backup", mended).last.endswith(" 3 objects were copied.")
+    assert run("backup", mended, "--verify").code == 0
     lose_database()
     emptied(full)
     said = run("restore", place)
@@ -358,7 +363,7 @@ def test_a_key_that_leads_elsewhere_is_none() -> None:
         "/etc/passwd",
     ):
         image.path = key
-        with pytest.raises(backups.NotABackup):
+        with pytest.raises(backups.BackupRefused):
             backups.objects_of(image)
 
 
@@ -415,7 +420,7 @@ def process(
 ) -> "subprocess.CompletedProcess[str]":
     """The command in a process of its own, which may die, or write no more than so many bytes into a file."""
     (plans / faults.TEST_RUN).touch()
-    environment = os.environ | _settings(store) | {"FAULTS": str(plans)}
+    environment = os.environ | settings_of(store) | {"FAULTS": str(plans)}
     if store.credentials == store.upload_credentials:
         environment["S3_UPLOAD_ACCESS_KEY_ID"] = "another"  # as must be where this is not embedded
     return subprocess.run(

@@ -166,12 +166,12 @@ def test_a_new_installation_is_well_and_one_that_was_stopped_is_not(tmp_path: Pa
     listed = json.loads(warned.stdout)
     assert {finding["state"] for finding in listed} == {"ok", "note", "warn"}
     assert {tuple(finding) for finding in listed} == {("name", "state", "sentence", "remedy")}
-    assert {path.name for path in left} == {"epoch", "turn"}
+    assert {"epoch"} <= {path.name for path in left} <= {"epoch", "turn"}
     assert warned.returncode == down.returncode == 1
     assert down.stdout.count("make run") == 2, down.stdout
     assert 'Not looked at: see "database".' in down.stdout
     assert 'Not looked at: see "store".' in down.stdout
-    assert down.stdout.endswith("\n2 failed, 0 warned of, 23 not looked at.\n")
+    assert down.stdout.endswith("\n2 failed, 0 warned of, 24 not looked at.\n")
 
 
 @contextmanager

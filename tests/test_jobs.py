@@ -150,7 +150,7 @@ def test_the_job_of_a_living_worker_is_left_to_it(api: APIClient, work: Work) ->
     )
     app.configure_task("retry_stalled").defer(timestamp=0)
     work()
-    assert ProcrastinateJob.objects.get().status == "doing"
+    assert ProcrastinateJob.objects.get(task_name="examine").status == "doing"
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_what_the_store_did_not_take_does_not_count(alice: User, storage: ImageS
 
 
 def test_the_emptied_trash_of_many_is_given_back_to_each(
-    alice: User, mallory: User, keep: Keep
+    storage: ImageStorage, alice: User, mallory: User, keep: Keep
 ) -> None:
     for owner in (alice, mallory, alice):
         keep(owner)

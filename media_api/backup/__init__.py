@@ -10,13 +10,13 @@ rows speak of is still there. Another backup into the same folder copies what is
 place of the last one, that one is as whole as it was.
 """
 
-from .folder import Manifest, NotABackup
+from .folder import BackupRefused, Manifest
 from .making import back_up, look_through
 from .restoring import NotRestored, put_back, restore
 
 __all__ = [
+    "BackupRefused",
     "Manifest",
-    "NotABackup",
     "NotRestored",
     "back_up",
     "look_through",

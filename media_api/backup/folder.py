@@ -22,8 +22,8 @@ Tell = Callable[[Finding], None]
 Progress = Callable[[int], None]
 
 
-class NotABackup(Exception):
-    """The argument is the sentence that says what is wrong with the folder."""
+class BackupRefused(Exception):
+    """The argument is the sentence that says why; it mostly is the folder's fault."""
 
 
 # --- its backup.json ------------------------------------------------------------------------------
@@ -55,19 +55,19 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises NotABackup."""
+    """Raises BackupRefused."""
     try:
         told = json.loads((folder / MANIFEST).read_bytes())
         tables = {name: Rows(**table) for name, table in told.pop("tables").items()}
         manifest = Manifest(tables=tables, images=Rows(**told.pop("images")), **told)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotABackup(
+        raise BackupRefused(
             f"{folder} holds no backup that was finished: there is no {MANIFEST}."
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise NotABackup(f"{folder / MANIFEST} cannot be read.") from error
+        raise BackupRefused(f"{folder / MANIFEST} cannot be read.") from error
     if manifest.format != FORMAT:
-        raise NotABackup(f"{folder} was made by another version of Shoebox: use that one.")
+        raise BackupRefused(f"{folder} was made by another version of Shoebox: use that one.")
     return manifest
 
 
@@ -81,7 +81,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def require_whole_rows(folder: Path, manifest: Manifest) -> None:
-    """Raises NotABackup unless every file of rows is what was written."""
+    """Raises BackupRefused unless every file of rows is what was written."""
     files = {IMAGES: manifest.images, **manifest.tables}
     for name, rows in files.items():
         path = folder / manifest.rows / name
@@ -91,7 +91,7 @@ def require_whole_rows(folder: Path, manifest: Manifest) -> None:
         except FileNotFoundError:
             found = ""
         if found != rows.sha256:
-            raise NotABackup(f"{path} is missing or damaged: take another copy of this backup.")
+            raise BackupRefused(f"{path} is missing or damaged: take another copy of this backup.")
 
 
 # --- its images -----------------------------------------------------------------------------------
@@ -111,11 +111,11 @@ def images_of(folder: Path, rows: str) -> Iterator[tuple[Image, bytes]]:
 
 
 def objects_of(image: Image) -> dict[str, Part]:
-    """What is copied, by its key. Raises NotABackup for a key that would lead out of the image's folder."""
+    """What is copied, by its key. Raises BackupRefused for a key that would lead out of the image's folder."""
     objects = {key: part for key, part in parts(image).items() if part.name != "description"}
     for key in objects:
         if key != image_prefix(image.id) + last_part(key) or last_part(key).startswith("."):
-            raise NotABackup(f"{key} is no key of an image.")
+            raise BackupRefused(f"{key} is no key of an image.")
     return objects
 
 
@@ -159,15 +159,17 @@ def settle(folder: Path) -> None:
 
 
 def claim(folder: Path, epoch: UUID) -> None:
-    """Make a folder for the backups of this installation, or find the one that it has. Raises NotABackup."""
+    """Make a folder for the backups of this installation, or find the one that it has. Raises BackupRefused."""
     mark = folder / EPOCH_KEY
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if mark.exists():
         if mark.read_text() != str(epoch):
-            raise NotABackup(f"{folder} holds backups of another installation: name another one.")
+            raise BackupRefused(
+                f"{folder} holds backups of another installation: name another one."
+            )
         return
     if {path.name for path in folder.iterdir()} - {mark.parent.name}:
-        raise NotABackup(f"{folder} is not empty and holds no backup: name a folder of its own.")
+        raise BackupRefused(f"{folder} is not empty and holds no backup: name a folder of its own.")
     folder.chmod(0o700)
     for place in (mark.parent, folder / "images"):
         place.mkdir(exist_ok=True, mode=0o700)
@@ -177,17 +179,17 @@ def claim(folder: Path, epoch: UUID) -> None:
 
 @contextmanager
 def locked(folder: Path, *, alone: bool) -> Iterator[None]:
-    """Nobody writes there until the end of the block but who is `alone`. Raises NotABackup if somebody does."""
+    """Nobody writes there until the end of the block but who is `alone`. Raises BackupRefused if somebody does."""
     access = os.O_RDWR | os.O_CREAT if alone else os.O_RDONLY
     try:
         descriptor = os.open(folder / LOCK, access, 0o600)
     except FileNotFoundError as error:
-        raise NotABackup(f"{folder} holds no backup.") from error
+        raise BackupRefused(f"{folder} holds no backup.") from error
     try:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise NotABackup(f"Another backup or restore is using {folder}.") from error
+            raise BackupRefused(f"Another backup or restore is using {folder}.") from error
         yield
     finally:
         os.close(descriptor)

@@ -22,8 +22,8 @@ from media_api.storage import image_storage
 
 from .folder import (
     IMAGES,
+    BackupRefused,
     Manifest,
-    NotABackup,
     Progress,
     Rows,
     Tell,
@@ -53,10 +53,10 @@ def back_up(
     """Make the folder, or bring it up to date; how many objects were copied. What the bucket does not have as the rows
     say is told, and left out. With `prune`, what images left that are gone from rows and bucket is removed.
 
-    Raises NotABackup, ForeignBucket, FileNotFoundError if the bucket was never claimed, and OSError.
+    Raises BackupRefused, ForeignBucket, FileNotFoundError if the bucket was never claimed, and OSError.
     """
     if is_unconfirmed():
-        raise NotABackup(f"Something was restored, and nobody has confirmed it. {CONFIRM}")
+        raise BackupRefused(f"Something was restored, and nobody has confirmed it. {CONFIRM}")
     claim(folder, epoch())
     with locked(folder, alone=True), held_purges() as renew:
         moment, made_at, tables, images = _write_rows(folder)
@@ -154,12 +154,13 @@ class Copy:
         label = self.folder / description_key(image.id)
         told = known(label)
         is_seen = _digests(told) == _digests(json.loads(text))
-        damaged = self.damaged
+        copied, damaged = self.copied, self.damaged
         label.parent.mkdir(exist_ok=True, mode=0o700)
         for key, part in objects_of(image).items():
             self._object(image, key, part, is_seen=is_seen)
-        if self.damaged == damaged and told != json.loads(text):
+        if self.copied > copied:
             settle(label.parent)
+        if self.damaged == damaged and told != json.loads(text):
             with written(label) as file:
                 file.write(text)
 
@@ -213,7 +214,7 @@ def _fetch(key: str, part: Part, path: Path) -> None:
 
 
 def look_through(folder: Path, *, tell: Tell, progress: Progress) -> Manifest:
-    """Read every file that belongs to the backup; what is missing or damaged is told. Raises NotABackup."""
+    """Read every file that belongs to the backup; what is missing or damaged is told. Raises BackupRefused."""
     with locked(folder, alone=False):
         manifest = read_manifest(folder)
         require_whole_rows(folder, manifest)

@@ -47,7 +47,7 @@ class NotRestored(Exception):
 def restore(folder: Path, *, tell: Tell, progress: Progress) -> tuple[Manifest, int]:
     """All of a backup into an empty database, and into a bucket that is empty or the one that the rows are of.
 
-    How many objects were put; those that the backup does not have are told. Raises NotABackup, NotRestored and
+    How many objects were put; those that the backup does not have are told. Raises BackupRefused, NotRestored and
     PublicBucket.
     """
     with locked(folder, alone=False):
@@ -70,7 +70,7 @@ def restore(folder: Path, *, tell: Tell, progress: Progress) -> tuple[Manifest, 
 def put_back(folder: Path, *, tell: Tell, progress: Progress) -> tuple[Manifest, int]:
     """What the bucket misses of the images that the database has; how many objects were put.
 
-    Raises NotABackup, NotRestored and PublicBucket.
+    Raises BackupRefused, NotRestored and PublicBucket.
     """
     with locked(folder, alone=False):
         manifest = read_manifest(folder)

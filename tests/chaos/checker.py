@@ -196,7 +196,7 @@ class Checker:
                 yield f"C4: images/{id}/image.json is not what the row says"
 
     def left_over(self) -> Iterator[str]:
-        explained = self.expected.keys() | {"_meta/epoch"}
+        explained = self.expected.keys() | {"_meta/epoch", "_meta/turn"}
         explained |= {f"{key.rpartition('/')[0]}/image.json" for key in self.expected}
         for key in self.objects.keys() - explained:
             yield f"C5: {key} has no row"

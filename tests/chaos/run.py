@@ -21,13 +21,21 @@ from tests.serving import command_line, wait_until
 SWEEPS = ["expire_overdue", "sweep_staging", "purge_due", "empty_old_trash", "check_content"]
 PERIODIC = [
     *SWEEPS,
+    "take_turn",
     "retry_stalled",
     "enqueue_forgotten",
     "forget_throttles",
     "forget_idempotency_keys",
     "forget_sign_ins",
 ]
-COMMANDS = ("adoptable_found", "unknown_found")  # points that only an operator's command gets to
+COMMANDS = (  # points that only an operator's command gets to
+    "adoptable_found",
+    "unknown_found",
+    "rows_written",
+    "object_copied",
+    "object_put_back",
+    "rows_loaded",
+)
 REST = 120  # seconds until nothing may be under way any more
 HOLD_WEB = 8.0  # seconds that a web process is held up; what it was asked shall be answered in 30
 HOLD_WORKER = (2.0, 10.0, 45.0)  # in the last of them others take its jobs over

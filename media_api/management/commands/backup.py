@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFault
 
-from media_api.backup import Manifest, NotABackup, back_up, look_through
+from media_api.backup import BackupRefused, Manifest, back_up, look_through
 from media_api.exceptions import ForeignBucket, StorageUnavailable
 from media_api.fsck import Finding
 
@@ -43,7 +43,7 @@ class Command(BaseCommand):
                     folder, tell=self.tell, progress=self.progress, prune=prune
                 )
                 self.stdout.write(f"{summary(manifest)}. {copied:,} objects were copied.")
-        except (NotABackup, ForeignBucket) as error:
+        except (BackupRefused, ForeignBucket) as error:
             raise CommandError(str(error), returncode=2) from error
         except (StorageUnavailable, DatabaseFault, OSError, KeyboardInterrupt) as error:
             raise CommandError(f"{why(error)} {AGAIN}", returncode=2) from error

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFault
 
 from media_api import holds
-from media_api.backup import Manifest, NotABackup, NotRestored, put_back, restore
+from media_api.backup import BackupRefused, Manifest, NotRestored, put_back, restore
 from media_api.exceptions import ForeignBucket, PublicBucket, StorageUnavailable
 from media_api.fsck import Finding, places
 
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             else:
                 self.say(*restore(folder, tell=self.tell, progress=self.progress))
                 self.compare()
-        except (NotABackup, NotRestored, ForeignBucket, PublicBucket) as error:
+        except (BackupRefused, NotRestored, ForeignBucket, PublicBucket) as error:
             raise CommandError(str(error), returncode=2) from error
         except (StorageUnavailable, DatabaseFault, OSError, KeyboardInterrupt) as error:
             raise CommandError(f"{why(error)} {AGAIN}", returncode=2) from error
