@@ -41,14 +41,13 @@ from media_api.storage import EPOCH_KEY, TURN_KEY, ImageStorage
 from project.embedded.addresses import free_port
 from project.embedded.postgres import _binary
 from tests import faulty, pictures
-from tests.conftest import Work, client_of, emptied, objects, stored_on
+from tests.conftest import Work, client_of, database_of_the_test, emptied, objects, stored_on
 from tests.faulty import Faulty
 from tests.sending import API, announce, put, read, send_directly
 from tests.services import Store, settings_of
 from tests.serving import READY, Service, wait_until
 from tests.test_fsck import HEALTHY, flip
 from tests.test_fsck import run as fsck
-from tests.test_outages import database_of_the_test
 from tests.test_stripping import talkative_jpeg
 
 Keep = Callable[..., Image]
