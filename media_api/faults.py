@@ -57,6 +57,7 @@ Point = Literal[
     "left_over_found",
     "stalled_found",
     "content_read",
+    "turn_begun",
     "original_fetched",
     "adoptable_found",
     "unknown_found",

@@ -19,6 +19,7 @@ from django.db import models, transaction
 from django.db.models.functions import Now
 
 from .epoch import installation, require_own_bucket
+from .faults import fault_point
 from .models import Hold, Installation, PendingDeletion, Upload, database_now, description_key
 from .storage import TURN_KEY, image_storage
 
@@ -115,10 +116,11 @@ def take_turn() -> None:
         return
     told, turn = _turn_of_bucket(), installation().turn
     if told == turn:
-        if not Installation.objects.filter(turn=turn).update(turn=turn + 1):
-            return
-        turn += 1
-    _tell_bucket(turn)
+        Installation.objects.filter(turn=turn).update(turn=turn + 1)
+        fault_point("turn_begun")
+    while (turn := installation().turn) != told:  # who was held up here must not have the last word
+        _tell_bucket(turn)
+        told = turn
 
 
 def confirm() -> None:

@@ -47,6 +47,8 @@ def test_what_is_promised_has_its_tests(document: str) -> None:
     assert missing == []
     rows = [row for row in text.splitlines() if row.startswith("| ") and "---" not in row]
     unproven = [
-        row for row in rows if row.count("|") == 4 and not re.search(r"`(chaos/)?test_|proven by", row)
+        row
+        for row in rows
+        if row.count("|") == 4 and not re.search(r"`(chaos/)?test_|proven by", row)
     ]
     assert unproven == []

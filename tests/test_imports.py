@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "media_api.storage": below("media_api", "waiters faults presign exceptions"),
     "media_api.verdicts": below("media_api", "models"),
     "media_api.epoch": below("media_api", "models storage exceptions"),
-    "media_api.holds": below("media_api", "epoch models storage"),
+    "media_api.holds": below("media_api", "faults epoch models storage"),
     "media_api.images": below("media_api", "faults models storage queue holds exceptions"),
     "media_api.idempotency": below("media_api", "models exceptions"),
     "media_api.uploads": below(

@@ -60,6 +60,9 @@ def snapshot() -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute(
+                "SET LOCAL idle_in_transaction_session_timeout = 0"
+            )  # a disk may be slow
         yield
 
 

@@ -41,6 +41,9 @@ SELECT 'job ' || task_name || ' is ' || status FROM procrastinate_jobs
 WHERE task_name IN ('examine', 'describe', 'purge')
 UNION ALL
 SELECT 'deletion of ' || id FROM media_api_pendingdeletion
+UNION ALL
+SELECT 'nothing is removed, as if something had been restored' FROM media_api_installation
+WHERE restored_at IS NOT NULL
 """
 ROWS = """
 SELECT id::text, path, stripped_path, size, sha256, sides, derived, name, tags FROM media_api_image

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import LiteralString, get_args
 
@@ -36,6 +37,7 @@ COMMANDS = (  # points that only an operator's command gets to
     "object_put_back",
     "rows_loaded",
 )
+TURN = 30  # seconds
 REST = 120  # seconds until nothing may be under way any more
 HOLD_WEB = 8.0  # seconds that a web process is held up; what it was asked shall be answered in 30
 HOLD_WORKER = (2.0, 10.0, 45.0)  # in the last of them others take its jobs over
@@ -180,8 +182,12 @@ class Clock(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        while not self.done.wait(1):
+        for second in count():
+            if self.done.wait(1):
+                return
             sweep(self.deployment)
+            if second % TURN == 0:
+                add(self.deployment, "take_turn")
             if self.dice.random() < 0.3:
                 self.lose_a_rendition()
 
@@ -195,12 +201,17 @@ class Clock(threading.Thread):
 
 
 def sweep(deployment: Deployment) -> None:
-    """Add the jobs that look for what is left over, unless they wait already."""
+    """Look for what is left over."""
     for task in SWEEPS:
-        deployment.execute(
-            "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
-            """ SELECT 'default', %s, '{"timestamp": 0}' WHERE NOT EXISTS"""
-            " (SELECT FROM procrastinate_jobs WHERE task_name = %s AND status = 'todo')",
-            task,
-            task,
-        )
+        add(deployment, task)
+
+
+def add(deployment: Deployment, task: str) -> None:
+    """Add the job of a task, unless it waits already."""
+    deployment.execute(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        """ SELECT 'default', %s, '{"timestamp": 0}' WHERE NOT EXISTS"""
+        " (SELECT FROM procrastinate_jobs WHERE task_name = %s AND status = 'todo')",
+        task,
+        task,
+    )

@@ -191,6 +191,15 @@ def a_deletion_is_never_done(run: Run) -> Iterator[None]:
     )
 
 
+def removal_waits_for_somebody(run: Run) -> Iterator[None]:
+    return with_row(
+        run,
+        "UPDATE media_api_installation SET restored_at = now() WHERE id = %s",
+        "UPDATE media_api_installation SET restored_at = NULL WHERE id = %s",
+        1,
+    )
+
+
 def the_sum_is_another(run: Run) -> Iterator[None]:
     return with_row(
         run,
@@ -242,6 +251,7 @@ PLANTED: dict[Plant, set[str]] = {
     an_object_is_left_of_an_image: {"C5"},
     a_job_is_never_done: {"C6"},
     a_deletion_is_never_done: {"C6"},
+    removal_waits_for_somebody: {"C6"},
     the_sum_is_another: {"C7"},
     a_request_failed: {"C8"},
     nobody_said_when_to_come_again: {"C8"},
