@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count, product
+from itertools import count, islice, product
 from pathlib import Path
 from typing import get_args
 
@@ -26,16 +26,27 @@ from tests.chaos.run import COMMANDS, Plan, Run
 
 PER_ROUND = 20
 HITS = (1, 2, 3)
-ALWAYS = 3  # times that what comes from outside is in the deck, where a plan is once
+Card = Plan | str
 
 
-def deck(dice: random.Random) -> Iterator[Plan | str]:
-    """Every point x action x hit, and what comes from outside, in some order, again and again."""
+def deck(seed: str) -> Iterator[Card]:
+    """Every point once, with some action at some hit, and whatever comes from outside, in some order; then every point
+    with another action or hit; and so on."""
+    dice = random.Random(seed)
     points = [point for point in get_args(Point) if point not in COMMANDS]
-    plans = [Plan(*choice) for choice in product(points, ACTIONS, HITS)]
-    cards: list[Plan | str] = [*plans, *ALWAYS * [*DISTURBANCES]]
+    choices = [
+        dice.sample(list(product([point], ACTIONS, HITS)), len(ACTIONS) * len(HITS))
+        for point in points
+    ]
     while True:
-        yield from dice.sample(cards, len(cards))
+        for turn in zip(*choices, strict=True):
+            cards: list[Card] = [*(Plan(*choice) for choice in turn), *DISTURBANCES]
+            yield from dice.sample(cards, len(cards))
+
+
+def cards(seed: str, number: int) -> Iterator[Card]:
+    """Those of one round, which are numbered from 1."""
+    return islice(deck(seed), PER_ROUND * (number - 1), PER_ROUND * number)
 
 
 class Campaign:
@@ -46,13 +57,13 @@ class Campaign:
         self.columns: Counter[str] = Counter()
         self.pictures = self.requests = self.rounds = 0
 
-    def round(self, seed: str) -> None:
+    def round(self, seed: str, number: int) -> None:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        print(f"\n{self.store}, seed {seed}, in {folder}", flush=True)
-        run = Run(folder, self.store, seed=seed)
+        print(f"\n{self.store}, round {seed}/{number}, in {folder}", flush=True)
+        run = Run(folder, self.store, seed=f"{seed}/{number}")
         try:
             with run.load():
-                for card, _ in zip(deck(run.dice), range(PER_ROUND), strict=False):
+                for card in cards(seed, number):
                     self.play(run, card)
             say("peace")
             run.settle()
@@ -62,7 +73,7 @@ class Campaign:
             run.close()
         self.note(run, found)
 
-    def play(self, run: Run, card: Plan | str) -> None:
+    def play(self, run: Run, card: Card) -> None:
         if isinstance(card, str):
             DISTURBANCES[card](run.deployment, run.dice)
             self.survived[card, ""] += 1
@@ -106,13 +117,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--store", choices=["rclone", "minio"], default="rclone")
     parser.add_argument("--seed", default=secrets.token_hex(4))
-    parser.add_argument("--round", help="only this one, by its seed")
+    parser.add_argument("--round", help="only this one: SEED/3")
     options = parser.parse_args()
     campaign = Campaign(options.store)
     end = time.monotonic() + 60 * options.minutes
-    for number in count(1):
-        campaign.round(options.round or f"{options.seed}/{number}")
-        if options.round or time.monotonic() > end:
+    seed, _, only = (options.round or options.seed).partition("/")
+    for number in [int(only)] if only else count(1):
+        campaign.round(seed, number)
+        if time.monotonic() > end:
             break
     campaign.tell()
     return 1 if campaign.columns else 0
