@@ -56,6 +56,7 @@ Point = Literal[
     "staging_listed",
     "left_over_found",
     "stalled_found",
+    "waiting_listed",
     "content_read",
     "turn_begun",
     "original_fetched",

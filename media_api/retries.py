@@ -10,6 +10,7 @@ from collections.abc import Collection
 import structlog
 from django.db import transaction
 
+from .faults import fault_point
 from .models import Upload, UploadQuerySet
 from .queue import arguments, enqueue
 
@@ -36,6 +37,7 @@ def _enqueue(uploads: UploadQuerySet) -> int:
     """
     ids = list(uploads.order_by("staged_at").values_list("id", flat=True))
     has_job = arguments("examine", "upload_id") if ids else set()
+    fault_point("waiting_listed")
     without = [upload_id for upload_id in ids if str(upload_id) not in has_job]
     batches = [without[start : start + BATCH] for start in range(0, len(without), BATCH)]
     return sum(_enqueue_batch(uploads.filter(id__in=batch)) for batch in batches)

@@ -61,7 +61,7 @@ MAY_IMPORT = {
         "media_api",
         "faults sandbox stripping images models queue storage verdicts epoch exceptions",
     ),
-    "media_api.retries": below("media_api", "models queue"),
+    "media_api.retries": below("media_api", "faults models queue"),
     "media_api.sweeps": below("media_api", "faults uploads models storage holds"),
     "media_api.fsck": below("media_api", "images models storage epoch exceptions"),
     "media_api.originals": below("media_api", "fsck examination sandbox storage exceptions"),

@@ -19,12 +19,18 @@ from tests.chaos.deployment import OWNERS, WORKERS, Deployment
 from tests.chaos.history import History
 from tests.serving import command_line, wait_until
 
-SWEEPS = ["expire_overdue", "sweep_staging", "purge_due", "empty_old_trash", "check_content"]
+SWEEPS = [
+    "expire_overdue",
+    "sweep_staging",
+    "purge_due",
+    "empty_old_trash",
+    "check_content",
+    "enqueue_forgotten",
+]
 PERIODIC = [
     *SWEEPS,
     "take_turn",
     "retry_stalled",
-    "enqueue_forgotten",
     "forget_throttles",
     "forget_idempotency_keys",
     "forget_sign_ins",
