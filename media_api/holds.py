@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import BytesIO
 
 import structlog
 from django.db import models, transaction
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 LIFETIME = timedelta(minutes=30)  # longer than the largest object takes
 PAUSE = 60  # seconds
+MAX_DIGITS = 20
 
 CONFIRM = "Compare them with `manage.py fsck`, then say `manage.py restore --confirm`."
 
@@ -93,9 +95,11 @@ def is_unconfirmed() -> bool:
     """
     if installation().restored_at:
         return True
-    require_own_bucket()  # the turns of another one mean nothing
-    if not (ahead := steps_ahead()) or not (ahead := steps_ahead()):  # it may have gone on
-        return False
+    for _ in range(2):  # it may have gone on
+        require_own_bucket()
+        if not (ahead := steps_ahead()):
+            return False
+    require_own_bucket()  # the turns of another one, or of none, mean nothing
     if ahead > 0:
         _forget_what_was_kept_since()
     Installation.objects.update(restored_at=Now())
@@ -145,12 +149,15 @@ def _forget_what_was_kept_since() -> None:
 
 
 def _turn_of_bucket() -> int:
-    try:
-        return int(image_storage().read(TURN_KEY))
-    except FileNotFoundError:
-        return 0
-    except ValueError:
-        return -2  # rubbish: of no turn at all
+    """As the store has it: bytes that were changed on the way are not believed (`fetch`)."""
+    with BytesIO() as file:
+        try:
+            image_storage().fetch(TURN_KEY, file, limit=MAX_DIGITS)
+            return int(file.read())
+        except FileNotFoundError:
+            return 0
+        except ValueError:
+            return -2  # rubbish: of no turn at all
 
 
 def _tell_bucket(turn: int) -> None:

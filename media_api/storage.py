@@ -275,7 +275,9 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
     def read(self, key: str) -> bytes:
         """A small object, whole. Raises FileNotFoundError."""
         with answered():
-            return self.client.get_object(Bucket=self.bucket_name, Key=key)["Body"].read()
+            answer = self.client.get_object(Bucket=self.bucket_name, Key=key)
+            etag_of(answer)
+            return answer["Body"].read()
 
     def size_of(self, key: str) -> int | None:
         """Bytes of an object, or None when there is none."""

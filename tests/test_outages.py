@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from procrastinate.contrib.django.utils import connector_params
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from media_api import examination, sweeps
-from media_api.exceptions import StorageUnavailable
+from media_api import examination, holds, sweeps
+from media_api.exceptions import ForeignBucket, StorageUnavailable
 from media_api.models import ApiKey, Image, Upload
 from media_api.storage import CLIENT_CONFIG, ImageStorage
 from media_api.waiters import PATIENCE as PATIENCE_OF_WAITERS
@@ -101,6 +101,20 @@ def test_a_fault_of_the_bucket_costs_time_and_nothing_else(
         assert httpx2.get(read(api, image_id)["original"]["url"]).content == body
     sweeps.sweep_staging()
     assert {key.split("/")[1] for key in objects(storage)} == accepted
+
+
+@pytest.mark.parametrize("fault", [*OUTAGES, *WRONG_DOWN], ids=name)
+def test_no_fault_of_the_bucket_is_taken_for_a_restore(faulty: Faulty, fault: Fault) -> None:
+    """Which would hold all that is removed by the clock, until somebody looks. It begins when the bucket is known."""
+    for _ in range(12):
+        holds.take_turn()
+    before = iter([faults.healthy])
+    with (
+        faulty.failing(lambda exchange: next(before, fault)(exchange)),
+        suppress(StorageUnavailable, FileNotFoundError, ForeignBucket),
+    ):
+        assert not holds.is_unconfirmed()
+    assert not holds.is_unconfirmed()
 
 
 @pytest.mark.parametrize("fault", [*WRONG_UP, faults.flipped_on_the_way_up], ids=name)
