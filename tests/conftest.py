@@ -180,19 +180,26 @@ def mallory() -> User:
     return User.objects.create_user("mallory", password="wonderland-8")
 
 
+HANDLER = ClientHandler(enforce_csrf_checks=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_handler(written: Path) -> None:
+    """All clients share it: each of their own would read every static file."""
+    HANDLER.load_middleware()
+
+
 def client_of(owner: User, *scopes: str) -> APIClient:
     """Speaks as a program does: with an API key."""
     _, text = ApiKey.objects.mint(owner, scopes=scopes or ["read", "write"])
     client = APIClient(raise_request_exception=False)
+    client.handler = HANDLER
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
     return client
 
 
-HANDLER = ClientHandler(enforce_csrf_checks=False)
-
-
 def visitor(**headers: str) -> Client:
-    """A browser, or whatever sends these headers. All share a handler, since to make one reads every static file."""
+    """A browser, or whatever sends these headers."""
     client = Client(raise_request_exception=False, headers=headers)
     client.handler = HANDLER
     return client
