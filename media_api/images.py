@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from .exceptions import NotFound, PreconditionFailed, Trashed
 from .faults import fault_point
-from .holds import is_held, is_unconfirmed
+from .holds import is_held, is_unconfirmed, running
 from .models import (
     MAX_TAGS,
     Image,
@@ -173,11 +173,31 @@ def _find(image_id: uuid.UUID) -> Image | None:
 
 
 def purge(deletion_id: uuid.UUID) -> None:
-    """Remove the objects of a PendingDeletion that is due; the row stays until a second look finds nothing.
+    """Remove the objects of a PendingDeletion that is due."""
+    _purge(PendingDeletion.objects.filter(id=deletion_id))
+
+
+def purge_due() -> int:
+    """Every PendingDeletion that is due; the net below the jobs of `delete`."""
+    return _purge(PendingDeletion.objects.all())
+
+
+def _purge(deletions: QuerySet[PendingDeletion]) -> int:
+    """The bucket is asked once for many whether it `is_held`. How many were due."""
+    ids = list(deletions.filter(due_at__lte=Now()).values_list("id", flat=True)[:BATCH])
+    if not ids or is_held():
+        return 0
+    for deletion_id in ids:
+        _remove_objects(deletion_id)
+    return len(ids)
+
+
+def _remove_objects(deletion_id: uuid.UUID) -> None:
+    """Of a PendingDeletion that is still due; the row stays until a second look finds nothing.
 
     No lock is held during the bucket's calls, and none is needed: an id is never used twice, so what has neither an
     Image nor a living Upload never will. What still has one (an older backup was loaded) is asked about again later,
-    and so is everything while it `is_held`.
+    and so is everything while a backup is running, which may have begun by now.
     """
     pending = PendingDeletion.objects.filter(id=deletion_id, due_at__lte=Now()).first()
     if pending is None:
@@ -185,7 +205,7 @@ def purge(deletion_id: uuid.UUID) -> None:
     if _is_wanted(deletion_id):
         PendingDeletion.objects.filter(id=deletion_id).update(due_at=database_now() + SECOND_LOOK)
         return
-    if is_held():
+    if running().exists():
         return
     storage = image_storage()
     keys = list(storage.keys(image_prefix(deletion_id)))
@@ -205,15 +225,3 @@ def _is_wanted(image_id: uuid.UUID) -> bool:
         Image.objects.filter(id=image_id).exists()
         or Upload.objects.living().filter(id=image_id).exists()
     )
-
-
-def purge_due() -> int:
-    """Every PendingDeletion that is due; the net below the jobs of `delete`."""
-    ids = list(
-        PendingDeletion.objects.filter(due_at__lte=Now()).values_list("id", flat=True)[:BATCH]
-    )
-    if not ids or is_held():
-        return 0
-    for deletion_id in ids:
-        purge(deletion_id)
-    return len(ids)
