@@ -355,8 +355,8 @@ def description_key(image_id: uuid.UUID) -> str:
 class PendingDeletion(models.Model):
     """The objects below `images/<id>/` are to be removed, and looked for once more an hour later.
 
-    Written by triggers (migration 0002), and by `fsck --remove-unknown` for what no row explains. The second look meets
-    what a paused worker wrote after the first.
+    Written by triggers (migrations 0002 and 0012), and by `fsck --remove-unknown` for what no row explains. The second
+    look meets what a paused worker wrote after the first.
     """
 
     id = models.UUIDField(primary_key=True)

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from media_api import images
 from media_api.exceptions import NotFound, PreconditionFailed
-from media_api.models import Image, PendingDeletion, Upload
+from media_api.models import Image, Upload
 from media_api.storage import ImageStorage
 from tests import pictures
 from tests.conftest import Work, objects, store_down
@@ -702,7 +702,6 @@ def test_without_the_store_nothing_is_taken_and_nothing_is_left(
     assert refusal(answer) == (503, "storage_unavailable")
     assert int(answer["Retry-After"]) > 0
     assert not Upload.objects.exists()
-    assert PendingDeletion.objects.count() == 1  # what may have arrived is looked for
     assert objects(storage) == []
 
 

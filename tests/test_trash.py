@@ -243,6 +243,22 @@ def test_an_upload_that_ends_without_an_image_is_written_down(api: APIClient, en
     assert PendingDeletion.objects.get().id == upload.id
 
 
+@pytest.mark.parametrize(
+    "endings",
+    [
+        ["DELETE FROM media_api_upload"],
+        ["UPDATE media_api_upload SET state = 'expired'", "DELETE FROM media_api_upload"],
+    ],
+)
+def test_one_that_ends_before_it_is_staged_is_not(api: APIClient, endings: list[str]) -> None:
+    """No worker ever looked at it, so there is nothing of it under `images/`."""
+    announce(api, pictures.jpeg())
+    for ending in endings:
+        sql(ending)
+    assert not Upload.objects.filter(state=Upload.State.ANNOUNCED).exists()
+    assert not PendingDeletion.objects.exists()
+
+
 def test_an_upload_that_is_kept_is_not(alice: User, keep: Keep) -> None:
     keep(alice)
     assert not PendingDeletion.objects.exists()
