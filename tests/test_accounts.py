@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connection, connections
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
@@ -26,7 +26,7 @@ from media_api.models import (
 )
 from media_api.storage import EPOCH_KEY, ImageStorage
 from tests import pictures
-from tests.conftest import Work, client_of, store_down
+from tests.conftest import Work, client_of, store_down, visitor
 from tests.sending import API, announce, post_bytes, read, refusal, send, send_directly
 
 Keep = Callable[..., Image]
@@ -127,6 +127,36 @@ def test_a_key_is_made_used_and_revoked(alice: User) -> None:
     assert owner.delete(f"{API}/keys/{key['id']}").status_code == 204
     assert refusal(reader.get(f"{API}/account")) == (401, "unauthenticated")
     assert refusal(owner.delete(f"{API}/keys/{key['id']}")) == (404, "not_found")
+
+
+@pytest.fixture
+def deleted_meanwhile(alice: User) -> Iterator[None]:
+    """Alice is deleted when her key is about to be written."""
+
+    def delete_first(execute: Callable[..., Any], statement: str, *arguments: Any) -> Any:
+        if statement.startswith('INSERT INTO "media_api_apikey"'):
+            User.objects.filter(id=alice.id).delete()
+        return execute(statement, *arguments)
+
+    with connection.execute_wrapper(delete_first):
+        yield
+
+
+def test_who_is_deleted_meanwhile_gets_no_key(
+    api: APIClient, alice: User, deleted_meanwhile: None
+) -> None:
+    answer = api.post(f"{API}/keys", {"scopes": ["read"]}, format="json")
+    assert refusal(answer) == (404, "not_found")
+    assert not User.objects.exists()
+
+
+def test_who_is_deleted_meanwhile_gets_no_key_on_the_page(
+    alice: User, storage: ImageStorage, deleted_meanwhile: None
+) -> None:
+    browser = visitor()
+    browser.force_login(alice)
+    assert browser.post("/keys/", {"scopes": ["read"]}).status_code == 404
+    assert not User.objects.exists()
 
 
 def test_the_secret_is_not_stored(alice: User) -> None:

@@ -13,6 +13,7 @@ from media_api.accounts import account_of
 from media_api.exceptions import NotFound
 from media_api.models import ApiKey, ApiKeyQuerySet
 from media_api.serializers import AccountSerializer, ApiKeySerializer, NewApiKeySerializer
+from media_api.uploads import owner_is_there
 
 from .answers import caller, validated
 
@@ -44,7 +45,9 @@ class KeysView(ListAPIView[ApiKey]):
         if isinstance(request.auth, ApiKey):
             wanted.setdefault("expires_at", request.auth.expires_at)
         require_strength(request, ApiKey(**wanted))
-        key, text = ApiKey.objects.mint(caller(request), **wanted)
+        owner = caller(request)
+        with owner_is_there(owner):
+            key, text = ApiKey.objects.mint(owner, **wanted)
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
 
 

@@ -5,6 +5,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from media_api.models import ApiKey
+from media_api.uploads import owner_is_there
 from web.forms import KeyForm
 from web.requests import SignedIn
 
@@ -16,7 +17,8 @@ def keys_page(request: SignedIn) -> HttpResponse:
     form = KeyForm(request.POST or None)
     secret = ""
     if form.is_valid():
-        _, secret = ApiKey.objects.mint(request.user, **form.cleaned_data)
+        with owner_is_there(request.user):
+            _, secret = ApiKey.objects.mint(request.user, **form.cleaned_data)
         form = KeyForm()
     context = {"form": form, "secret": secret, "keys": ApiKey.objects.of(request.user)}
     return render(request, "web/keys.html", context, status=422 if form.errors else 200)
