@@ -42,6 +42,7 @@ from tests.serving import command_line, descendants, embedded_environment, wait_
 
 OWNERS = ("ann", "ben", "cleo")
 WORKERS = 2
+START = 180  # seconds
 UPLOAD_LIFETIME = 20  # seconds; an upload that is given up shall expire while we look
 PART_THRESHOLD, PART_SIZE = 6 * 1024 * 1024, 5 * 1024 * 1024  # the smallest part that S3 takes
 
@@ -84,10 +85,10 @@ class Deployment:
             log=self.log,
         )
         self.child.start()
-        wait_until(self._is_begun, seconds=120)
+        wait_until(self._is_begun, seconds=START)
         self.addresses = Addresses.read(folder)
         self.bucket = Faulty(self.addresses.store, port=port)
-        wait_until(self.is_ready, seconds=60)
+        wait_until(self.is_ready, seconds=START)
 
     def _is_begun(self) -> bool:
         assert self.child.exit_code is None, self.log.read_text()
