@@ -38,10 +38,10 @@ def a_jpeg(dice: random.Random) -> bytes:
 class Client(threading.Thread):
     wait = WAIT
 
-    def __init__(self, name: str, owner: str, deployment: Deployment, history: History, seed: str):
-        super().__init__(name=name, daemon=True)
+    def __init__(self, owner: str, deployment: Deployment, history: History, seed: str) -> None:
+        super().__init__(name=owner, daemon=True)
         self.owner, self.history = owner, history
-        self.dice = random.Random(f"{seed}/{name}")
+        self.dice = random.Random(f"{seed}/{owner}")
         self.done = threading.Event()
         self.mine: list[Picture] = []
         self.http = httpx2.Client(
@@ -55,10 +55,15 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         things, weights = zip(*WHAT_PEOPLE_DO.items(), strict=True)
-        while not self.done.is_set():
-            (thing,) = self.dice.choices(things, weights)
-            thing(self)
-        self.close()
+        try:
+            while not self.done.is_set():
+                (thing,) = self.dice.choices(things, weights)
+                thing(self)
+        except Exception as error:
+            self.history.surprise(f"C8: {self.owner} was told what nobody could read: {error!r}")
+            raise
+        finally:
+            self.close()
 
     def close(self) -> None:
         self.http.close()

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -78,8 +77,7 @@ class Run:
     def load(self) -> Iterator[None]:
         """Clients that send, change and delete; and the clock, which goes faster than the worker's own."""
         threads: list[Client | Clock] = [
-            Client(f"{owner}-{time.time():.0f}", owner, self.deployment, self.history, self.seed)
-            for owner in OWNERS
+            Client(owner, self.deployment, self.history, self.seed) for owner in OWNERS
         ]
         threads.append(Clock(self.deployment, random.Random(self.seed)))
         for thread in threads:

@@ -24,7 +24,7 @@ Plant = Callable[[Run], "Iterator[None]"]
 def well(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Pictures that were kept, one that was deleted for good, one that was refused."""
     run = Run(tmp_path_factory.mktemp("checker"), "rclone", seed="planted")
-    client = Client("planter", "ann", run.deployment, run.history, run.seed)
+    client = Client("ann", run.deployment, run.history, run.seed)
     for _ in range(4):
         client.send()
     client.delete()

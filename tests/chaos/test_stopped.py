@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.fixture
 def client(run: Run) -> Iterator[Client]:
-    client = Client("sender", "ann", run.deployment, run.history, run.seed)
+    client = Client("ann", run.deployment, run.history, run.seed)
     client.wait = 0
     yield client
     client.close()
