@@ -791,10 +791,10 @@ def test_an_account_that_somebody_uses_meanwhile_stops_it(
 
 def test_a_backup_of_other_migrations_is_refused(full: ImageStorage, place: Path) -> None:
     run("backup", place)
-    manifest = place / "backup.json"
-    manifest.write_text(manifest.read_text().replace("0011_holds", "0011_other"))
+    manifest, last = place / "backup.json", rows.migrations()["media_api"]
+    manifest.write_text(manifest.read_text().replace(last, f"{last}_other"))
     lose_database()
-    assert "media_api 0011_other" in refused("restore", place)
+    assert f"media_api {last}_other" in refused("restore", place)
 
 
 # --- as it is told in docs/operate.md -------------------------------------------------------------
