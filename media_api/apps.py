@@ -8,6 +8,9 @@ class MediaApiConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
 
-        from . import checks, faults  # noqa: F401
+        from . import (
+            checks,  # noqa: F401
+            faults,
+        )
 
         faults.folder = faults.folder_of(settings.FAULTS, debug=settings.DEBUG)

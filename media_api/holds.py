@@ -41,7 +41,8 @@ def is_held() -> bool:
 
 def reason() -> str:
     """Why something is held, for people; nothing is asked of the bucket, and nothing noticed."""
-    return f"{restored()} {CONFIRM}" if restored() else backing_up()
+    sentence = restored()
+    return f"{sentence} {CONFIRM}" if sentence else backing_up()
 
 
 def restored() -> str:

@@ -126,6 +126,16 @@ def storage() -> ImageStorage:
     return bucket
 
 
+@pytest.fixture
+def bucket(store: Store) -> Iterator[ImageStorage]:
+    """Each store in turn, empty and claimed; the whole of the app works on it."""
+    with stored_on(store) as storage:
+        emptied(storage)
+        claim_bucket()
+        yield storage
+        emptied(storage)
+
+
 def emptied(bucket: ImageStorage) -> ImageStorage:
     """Without objects, and without parts that are still being sent."""
     bucket.remove(list(bucket.keys("")))

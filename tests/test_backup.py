@@ -54,16 +54,6 @@ Keep = Callable[..., Image]
 
 
 @pytest.fixture
-def bucket(store: Store) -> Iterator[ImageStorage]:
-    """Each store in turn, empty and claimed; the whole of the app works on it."""
-    with stored_on(store) as storage:
-        emptied(storage)
-        claim_bucket()
-        yield storage
-        emptied(storage)
-
-
-@pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path / "backup"
 

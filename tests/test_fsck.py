@@ -4,7 +4,7 @@ import json
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
@@ -39,16 +39,6 @@ from tests.services import FOLDER, Store
 from tests.test_stripping import SECRET, talkative_jpeg
 
 Keep = Callable[..., Image]
-
-
-@pytest.fixture
-def bucket(store: Store) -> Iterator[ImageStorage]:
-    """Each store in turn, empty and claimed; the whole of the app works on it."""
-    with stored_on(store) as storage:
-        emptied(storage)
-        claim_bucket()
-        yield storage
-        emptied(storage)
 
 
 @pytest.fixture
