@@ -18,10 +18,7 @@ run: .venv/.with-embedded staticfiles/staticfiles.json
 
 test: .venv/.with-test staticfiles/staticfiles.json
 	@rm -f .coverage*
-	@$(BIN)/coverage run -m pytest tests/chaos > chaos.log 2>&1 & chaos=$$!; \
-	trap "kill $$chaos" INT TERM; \
-	$(BIN)/coverage run -m pytest --ignore=tests/chaos; code=$$?; \
-	wait $$chaos || code=1; cat chaos.log; exit $$code
+	@$(BIN)/coverage run -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage xml --quiet

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,16 +54,16 @@ class Exchange(BaseHTTPRequestHandler):
     def ask(self, body: bytes | None = None) -> Answer:
         """What the store says, signed as it came."""
         body = self.sent if body is None else body
-        connection = HTTPConnection(self.server.proxy.store, timeout=30)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in HOP_BY_HOP:
-                connection.putheader(name, value)
-        connection.endheaders(body)
-        response = connection.getresponse()
-        answer = Answer(response.status, dict(response.headers), response.read())
-        connection.close()
-        return answer
+        with closing(HTTPConnection(self.server.proxy.store, timeout=30)) as connection:
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in self.headers.items():
+                if name.lower() not in HOP_BY_HOP:
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read())
 
     def answer(self, answer: Answer) -> None:
         self.begin(answer)

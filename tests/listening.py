@@ -1,7 +1,4 @@
-"""Whatever is written while the tests run: every line of every log, and the body of every refusal.
-
-`test_secrecy` runs last and looks for secrets in it.
-"""
+"""Whatever is written while the tests run: every line of every log, and every refusal; in the end none has a secret."""
 
 import logging
 import re
@@ -71,6 +68,11 @@ def secrets_in(text: str) -> list[str]:
     known = "|".join(re.escape(secret) for secret in settled if secret)
     both = re.compile(f"{SECRETS.pattern}|{known}", re.IGNORECASE)
     return [text[max(0, found.start() - 60) : found.end()] for found in both.finditer(text)]
+
+
+def is_sign_in(line: str) -> bool:
+    """What `make run` says to the person who started it: there is no other way in."""
+    return line.startswith("Sign in") and "/login/" in line
 
 
 def refusals() -> list[str]:

@@ -18,6 +18,7 @@ from tests.sending import API, sha256
 LONGEST = 40.0  # seconds that a client waits for one answer; more than it should have to
 PATIENCE = 60.0  # seconds that it repeats a request for
 PAUSE = 0.3
+THOUGHT = 1.0  # seconds between two things that somebody does, at most; else the machine would be all that is tested
 WAIT = 5  # seconds that it asks the service to wait for a picture
 SIZES = [(64, 48), (64, 48), (640, 480), (1600, 1200)]
 JPEG = "image/jpeg"
@@ -59,6 +60,7 @@ class Client(threading.Thread):
             while not self.done.is_set():
                 (thing,) = self.dice.choices(things, weights)
                 thing(self)
+                self.done.wait(self.dice.uniform(0, THOUGHT))
         except Exception as error:
             self.history.surprise(f"C8: {self.owner} was told what nobody could read: {error!r}")
             raise

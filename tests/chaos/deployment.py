@@ -81,7 +81,7 @@ class Deployment:
         self.child = Child(
             "The deployment",
             [sys.executable, "-m", __name__, str(folder), store, str(port), str(workers)],
-            environment=embedded_environment(DJANGO_SETTINGS_MODULE="project.settings"),
+            environment=unmeasured(DJANGO_SETTINGS_MODULE="project.settings"),
             log=self.log,
         )
         self.child.start()
@@ -151,7 +151,7 @@ class Deployment:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "manage.py", *arguments],
-                env=embedded_environment(**self.addresses.environment),
+                env=unmeasured(**self.addresses.environment),
                 stdout=log,
                 stderr=log,
             )
@@ -166,6 +166,15 @@ class Deployment:
         self.connections.clear()
 
 
+def unmeasured(**variables: str) -> dict[str, str]:
+    """Nothing is measured by coverage here: it would be slow, and other tests go the same ways."""
+    return {
+        name: value
+        for name, value in embedded_environment(**variables).items()
+        if not name.startswith("COVERAGE_")
+    }
+
+
 # --- the program ----------------------------------------------------------------------------------
 
 
@@ -175,7 +184,7 @@ def main(folder: Path, store_name: str, bucket_port: int, count: int) -> None:
     database = Postgres(folder / "postgres", sockets=folder / "run", log=folder / "postgres.log")
     database.start()
     server, store = started_store(folder, store_name, origin)
-    environment = {
+    variables = {
         "DATABASE_URL": database.url,
         "HOST": HOST,
         "PORT": str(port),
@@ -190,7 +199,7 @@ def main(folder: Path, store_name: str, bucket_port: int, count: int) -> None:
         **settings_of(store),
         "S3_ENDPOINT_URL": url(HOST, bucket_port),
     }
-    os.environ |= environment
+    os.environ |= variables
     keys = prepared(store)
     from project.management.commands.serve import Web, Worker  # reads the settings
 
@@ -198,7 +207,7 @@ def main(folder: Path, store_name: str, bucket_port: int, count: int) -> None:
     children = [database, server, web, *workers]
     for child in children[2:]:
         child.start()
-    Addresses(origin, database.url, store, keys, environment).write(folder)
+    Addresses(origin, database.url, store, keys, variables).write(folder)
     supervise(children)
 
 

@@ -3,7 +3,9 @@
 import os
 import random
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ COMMANDS = (  # points that only an operator's command gets to
     "rows_loaded",
 )
 TURN = 30  # seconds
-REST = 120  # seconds until nothing may be under way any more
+REST = 120  # seconds in which one thing more must have come to its end
 HOLD_WEB = 8.0  # seconds that a web process is held up; what it was asked shall be answered in 30
 HOLD_WORKER = (2.0, 10.0, 45.0)  # in the last of them others take its jobs over
 
@@ -158,14 +160,18 @@ class Run:
             self.until_none("SELECT 1 FROM procrastinate_jobs WHERE task_name <> ALL(%s)", PERIODIC)
 
     def until_none(self, statement: LiteralString, *values: object) -> None:
-        """With all that the clock and the patience of jobs would do in time."""
-
-        def none() -> bool:
+        """With all that the clock and the patience of jobs would do in time; as long as there are ever fewer."""
+        fewest, deadline = sys.maxsize, 0.0
+        while True:
             self.deployment.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
-            sweep(self.deployment)
-            return not self.deployment.execute(statement, *values)
-
-        wait_until(none, seconds=REST, pause=0.5)
+            sweep(self.deployment, {"todo", "doing"})
+            rows = len(self.deployment.execute(statement, *values))
+            if not rows:
+                return
+            if rows < fewest:
+                fewest, deadline = rows, time.monotonic() + REST
+            assert time.monotonic() < deadline, f"{rows} rows are left of: {statement}"
+            time.sleep(0.5)
 
     def found(self) -> list[str]:
         return Checker(self.deployment, self.history).found()
@@ -189,9 +195,9 @@ class Clock(threading.Thread):
         for second in count():
             if self.done.wait(1):
                 return
-            sweep(self.deployment)
+            sweep(self.deployment, {"todo"})
             if second % TURN == 0:
-                add(self.deployment, "take_turn")
+                add(self.deployment, "take_turn", {"todo"})
             if self.dice.random() < 0.3:
                 self.lose_a_rendition()
 
@@ -204,18 +210,19 @@ class Clock(threading.Thread):
             self.deployment.lose(f"images/{image_id}/{side}.webp")
 
 
-def sweep(deployment: Deployment) -> None:
+def sweep(deployment: Deployment, unless: set[str]) -> None:
     """Look for what is left over."""
     for task in SWEEPS:
-        add(deployment, task)
+        add(deployment, task, unless)
 
 
-def add(deployment: Deployment, task: str) -> None:
-    """Add the job of a task, unless it waits already."""
+def add(deployment: Deployment, task: str, unless: set[str]) -> None:
+    """Add the job of a task, unless there is one with such a status."""
     deployment.execute(
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
         """ SELECT 'default', %s, '{"timestamp": 0}' WHERE NOT EXISTS"""
-        " (SELECT FROM procrastinate_jobs WHERE task_name = %s AND status = 'todo')",
+        " (SELECT FROM procrastinate_jobs WHERE task_name = %s AND status::text = ANY(%s))",
         task,
         task,
+        list(unless),
     )
