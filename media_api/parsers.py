@@ -1,11 +1,13 @@
 """Bodies of POST /images: a form with a file, or the bytes themselves. Both end in a temporary file on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
@@ -38,6 +40,21 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
     def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, "unnamed", *args, **kwargs)
         self.file.name = file_name
+
+
+def close_files(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """A middleware. Of a form that cannot be read to its end Django leaves the file open that it was at."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        for handler in request.upload_handlers:
+            if isinstance(handler, DiskUploadHandler) and hasattr(handler, "file"):
+                handler.file.close()
+        return response
+
+    return answer
 
 
 class RawImageParser(BaseParser):

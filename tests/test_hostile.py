@@ -1,8 +1,10 @@
 """Nothing that a client can send is a fault of ours: never a 500, and always a refusal of one shape."""
 
+import gc
 import json
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from wsgiref.util import setup_testing_defaults
@@ -193,6 +195,19 @@ def test_forms(
 )
 def test_forms_in_no_charset(api: APIClient, body: bytes) -> None:
     assert_refused_or_done(send_form(api, body))
+
+
+def test_nothing_is_left_of_a_form_that_is_given_up(api: APIClient) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="b"\r\n'
+    not_base64 = head + b"Content-Transfer-Encoding: base64\r\n\r\n!!!!!\r\n--x--\r\n"
+    body = form(*[("cat.jpg", b"x")] * 3).removesuffix(b"--x--\r\n") + not_base64
+    gc.disable()  # which would close them, at some time
+    try:
+        assert refusal(send_form(api, body)) == (400, "malformed")
+        files = {file.resolve().suffix for file in Path("/proc/self/fd").iterdir()}
+        assert ".upload" not in files
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=é"])

@@ -87,12 +87,14 @@ def test_it_mends_what_dies_and_nothing_outlives_it(serve: Serve) -> None:
     worker = service.child("procrastinate")
     os.kill(worker, signal.SIGKILL)
     service.wait_for(r"The worker ended .* started again")
-    wait_until(lambda: service.child("procrastinate") not in (0, worker))
+    wait_until(lambda: service.child("procrastinate") not in (0, worker), seconds=60)
 
     web = service.child("granian")
     os.kill(web, signal.SIGKILL)  # its workers live on and keep the port
     service.wait_for(r"The web server ended .* started again")
-    wait_until(lambda: service.child("granian") not in (0, web) and answers(HOST, service.port))
+    wait_until(
+        lambda: service.child("granian") not in (0, web) and answers(HOST, service.port), seconds=60
+    )
     assert get(f"http://127.0.0.1:{service.port}/readyz").status_code == 200
 
     family = service.family()
