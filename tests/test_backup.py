@@ -368,6 +368,17 @@ def test_a_folder_of_something_else_is_left_alone(full: ImageStorage, place: Pat
     assert "Not a directory" in refused("backup", place / "letter.txt" / "x")
 
 
+def test_a_folder_that_belongs_to_somebody_else_is_said(storage: ImageStorage) -> None:
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # root may write anywhere
+    try:
+        said = refused("backup", "/backup-of-nobody")
+    finally:
+        os.seteuid(user)
+    assert said.startswith("/backup-of-nobody is not ours to use (Permission denied)")
+    assert f"the number {user or 65534}" in said
+
+
 def test_a_folder_of_another_installation_is_left_alone(full: ImageStorage, place: Path) -> None:
     run("backup", place)
     Installation.objects.update(epoch=uuid7())

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ class Command(BaseCommand):
                 self.stdout.write(f"{summary(manifest)}. {copied:,} objects were copied.")
         except (BackupRefused, ForeignBucket) as error:
             raise CommandError(str(error), returncode=2) from error
+        except PermissionError as error:
+            raise CommandError(
+                f"{error.filename} is not ours to use ({error.strerror}): the folder must belong to the user"
+                f" with the number {os.geteuid()}.",
+                returncode=2,
+            ) from error
         except (StorageUnavailable, DatabaseFault, OSError, KeyboardInterrupt) as error:
             raise CommandError(f"{why(error)} {AGAIN}", returncode=2) from error
         if self.count:
