@@ -18,7 +18,7 @@ run: .venv/.with-embedded staticfiles/staticfiles.json
 
 test: .venv/.with-test staticfiles/staticfiles.json
 	@rm -f .coverage*
-	@$(BIN)/coverage run -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	@$(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage xml --quiet

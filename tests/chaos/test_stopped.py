@@ -16,7 +16,7 @@ from tests.chaos.history import Picture, State
 from tests.chaos.run import Plan, Run
 from tests.serving import wait_until
 
-TAKEN_OVER = 60  # seconds
+TAKEN_OVER = 180  # seconds for nine jobs, one after the other, on a busy machine
 
 
 class Fate(Enum):
