@@ -35,6 +35,7 @@ from .exceptions import (
 from .faults import fault_point
 from .images import describe
 from .models import (
+    RENDITION_TYPE,
     Derived,
     Image,
     Upload,
@@ -185,7 +186,7 @@ def put_derived(image_id: uuid.UUID, file: BinaryIO, facts: sandbox.Facts) -> De
         derived[last_part(key)] = {"size": size, "sha256": sha256}
     for rendition in facts.renditions:
         key, body = rendition_key(image_id, rendition.side), rendition.body
-        storage.keep(key, body, content_type="image/webp")
+        storage.keep(key, body, content_type=RENDITION_TYPE)
         derived[last_part(key)] = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
     return derived
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.http import HttpResponseRedirect
 
-from .models import Image
+from .models import RENDITION_TYPE, Image
 from .storage import Link, image_storage
 
 # What a file of a type may be called; the first is what a name gets that says something else.
@@ -14,6 +14,13 @@ EXTENSIONS = {
     "image/gif": ("gif",),
     "image/avif": ("avif", "avifs"),
 }
+
+
+def links_of(image: Image) -> tuple[Link, list[Link]]:
+    """Links that show the original, and each rendition."""
+    renditions = [(image.rendition_key(side), RENDITION_TYPE) for side in image.sides]
+    original, *others = image_storage().links([(image.path, image.content_type), *renditions])
+    return original, others
 
 
 def original_link(image: Image, *, download: bool = False) -> Link:
@@ -37,7 +44,9 @@ def rendition_link(image: Image, side: int, *, download: bool = False) -> Link:
     side = image.nearest_side(side)
     name = f"{image.name.rpartition('.')[0] or image.name}-{side}.webp"
     return image_storage().link(
-        image.rendition_key(side), content_type="image/webp", download_as=name if download else ""
+        image.rendition_key(side),
+        content_type=RENDITION_TYPE,
+        download_as=name if download else "",
     )
 
 

@@ -30,6 +30,7 @@ from django.utils import timezone
 NAME_LENGTH = 255
 CONTENT_TYPE_LENGTH = 100
 KEPT_TYPES = ["image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"]
+RENDITION_TYPE = "image/webp"
 CONTENT_TYPE = r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838, 4.2
 TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 TAG_LENGTH = 64
@@ -227,6 +228,10 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def trashed(self) -> Self:
         return self.filter(trashed_at__isnull=False)
+
+    def as_listed(self) -> Self:
+        """Without what no list shows, most of which is long."""
+        return self.defer("derived", "stripped_path", "checked_at", "version")
 
     def matching(self, text: str) -> Self:
         """Images whose name or tags have, for each word of `text`, a word that begins with it."""

@@ -6,21 +6,26 @@ its cost. The rules are those of the Amazon S3 API reference, "Authenticating Re
 Parameters (AWS Signature Version 4)".
 
 A URL that is signed for the beginning of a window is the same for the whole window, so caches hit.
-Windows begin at another moment for each key, so that not all URLs change at once.
+Windows begin at another moment for each name, so that not all URLs change at once. Moments are whole
+seconds since 1970, UTC.
 """
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
+from hmac import digest as hmac_digest
+from time import gmtime, strftime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 from zlib import crc32
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 LONGEST = 604_800
+DAY = 86_400
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -67,7 +72,7 @@ def presign(
     *,
     bucket: Bucket,
     credentials: Credentials,
-    at: datetime,
+    at: int,
     expires: int,
     headers: Mapping[str, str] = NOTHING,
     query: Mapping[str, str] = NOTHING,
@@ -79,81 +84,133 @@ def presign(
     `partNumber`, `uploadId`, `response-content-disposition` and their like. The payload is not
     signed. The host is, so a finished URL cannot be moved to another one.
 
-    Raises ValueError for `expires` out of range, and for an `at` without a time zone.
+    Raises ValueError for `expires` out of range.
     """
-    if not 1 <= expires <= LONGEST:
-        raise ValueError(f"A presigned URL lives 1 to {LONGEST} seconds, not {expires}.")
-    moment = f"{_utc(at):%Y%m%dT%H%M%SZ}"
-    signer = _signer(
-        credentials.access_key_id, credentials.secret_access_key, moment[:8], bucket.region
+    signer = Signer(
+        method,
+        bucket=bucket,
+        credentials=credentials,
+        expires=expires,
+        headers=headers,
+        query=query,
     )
-    signed = {"host": bucket.host}
-    for name, value in headers.items():
-        signed[name.lower()] = " ".join(value.split())
-    names = sorted(signed)
-    parameters = (
-        f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={signer.credential}"
-        f"&X-Amz-Date={moment}&X-Amz-Expires={expires}&X-Amz-SignedHeaders={'%3B'.join(names)}"
-    )
-    canonical_parameters = parameters
-    if query:
-        own = "&".join([f"{quote(name, safe='')}={quote(query[name], safe='')}" for name in query])
-        parameters = f"{own}&{parameters}"
-        # By name, then by value: as whole strings `a-b=` would come before `a=`.
-        pairs = sorted(parameters.split("&"), key=lambda pair: pair.split("="))
-        canonical_parameters = "&".join(pairs)
-    quoted_key = quote(key)
-    lines = "".join([f"{name}:{signed[name]}\n" for name in names])
-    request = (
-        f"{method.upper()}\n{bucket.path}{quoted_key}\n{canonical_parameters}\n"
-        f"{lines}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
-    )
-    digest = sha256(request.encode()).hexdigest()
-    text = f"AWS4-HMAC-SHA256\n{moment}\n{signer.scope}\n{digest}"
-    signature = hmac.digest(signer.key, text.encode(), "sha256").hex()
-    return f"{bucket.base}{quoted_key}?{parameters}&X-Amz-Signature={signature}"
+    return signer.url(key, at=at)
 
 
-class _Signer(NamedTuple):
-    key: bytes
+class Signer:
+    """`presign` for many URLs that differ in key and moment alone: what they share is put together once a day.
+
+    What is left for each is two hashes, of the request and of its digest.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        *,
+        bucket: Bucket,
+        credentials: Credentials,
+        expires: int,
+        headers: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = NOTHING,
+    ) -> None:
+        if not 1 <= expires <= LONGEST:
+            raise ValueError(f"A presigned URL lives 1 to {LONGEST} seconds, not {expires}.")
+        self._bucket = bucket
+        self._credentials = credentials
+        self._expires = expires
+        self._query = query
+        self._headers = {"host": bucket.host} | {
+            name.lower(): " ".join(value.split()) for name, value in headers.items()
+        }
+        self._beginning = f"{method.upper()}\n{bucket.path}"
+        self._day = (-1, self._prepared(0))
+
+    def url(self, key: str, *, at: int) -> str:
+        """The URL of this key, signed for the moment `at`."""
+        number, second = divmod(at, DAY)
+        known, day = self._day
+        if known != number:
+            day = self._prepared(number)
+            self._day = number, day
+        minute, second = divmod(second, 60)
+        moment = f"{day.date}T{minute // 60:02}{minute % 60:02}{second:02}Z"
+        key = quote(key)
+        before, after = day.request
+        request = sha256(f"{self._beginning}{key}{before}{moment}{after}".encode())
+        # HMAC (RFC 2104) from the two states that depend on the key alone.
+        inner, outer = day.inner.copy(), day.outer.copy()
+        inner.update(f"AWS4-HMAC-SHA256\n{moment}\n{day.scope}\n{request.hexdigest()}".encode())
+        outer.update(inner.digest())
+        before, after = day.address
+        return f"{self._bucket.base}{key}{before}{moment}{after}{outer.hexdigest()}"
+
+    def _prepared(self, number: int) -> "_Day":
+        """All that is the same for a whole day, which is counted from 1970."""
+        date = strftime("%Y%m%d", gmtime(number * DAY))
+        scope = f"{date}/{self._bucket.region}/s3/aws4_request"
+        names = sorted(self._headers)
+        pairs = [
+            *map(_quoted, self._query.items()),
+            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+            _quoted(("X-Amz-Credential", f"{self._credentials.access_key_id}/{scope}")),
+            ("X-Amz-Date", MOMENT),
+            ("X-Amz-Expires", str(self._expires)),
+            _quoted(("X-Amz-SignedHeaders", ";".join(names))),
+        ]
+        lines = "".join([f"{name}:{self._headers[name]}\n" for name in names])
+        rest = f"\n{lines}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
+        key = f"AWS4{self._credentials.secret_access_key}".encode()
+        for part in scope.split("/"):
+            key = hmac_digest(key, part.encode(), "sha256")
+        return _Day(
+            date=date,
+            scope=scope,
+            inner=sha256(key.ljust(sha256().block_size, b"\0").translate(INNER)),
+            outer=sha256(key.ljust(sha256().block_size, b"\0").translate(OUTER)),
+            request=_around_moment(f"\n{_joined(sorted(pairs))}{rest}"),
+            address=_around_moment(f"?{_joined(pairs)}&X-Amz-Signature="),
+        )
+
+
+class _Day(NamedTuple):
+    """What all URLs of a signer have in common for a day; texts in two halves, between which the moment stands."""
+
+    date: str
     scope: str
-    credential: str
+    inner: "_Hash"
+    outer: "_Hash"
+    request: tuple[str, str]
+    address: tuple[str, str]
 
 
-@lru_cache(maxsize=64)
-def _signer(access_key_id: str, secret: str, day: str, region: str) -> _Signer:
-    key = f"AWS4{secret}".encode()
-    for part in (day, region, "s3", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    scope = f"{day}/{region}/s3/aws4_request"
-    return _Signer(key, scope, quote(f"{access_key_id}/{scope}", safe=""))
+MOMENT = "\0"  # stands where it goes, and nowhere else in what is quoted
+INNER = bytes(byte ^ 0x36 for byte in range(256))
+OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
-def window_start(key: str, now: datetime, window: int) -> datetime:
-    """The beginning of the window of `window` seconds that `now` lies in, for this key.
+def _quoted(pair: tuple[str, str]) -> tuple[str, str]:
+    name, value = pair
+    return quote(name, safe=""), quote(value, safe="")
 
-    Each key has its own beginnings (a hash of it shifts them), the same in every process. A window
-    has at most 302,400 seconds, half of what a URL may live, since a URL lives for two.
 
-    Raises ValueError for a window out of range, and for a `now` without a time zone.
+def _joined(pairs: list[tuple[str, str]]) -> str:
+    return "&".join([f"{name}={value}" for name, value in pairs])
+
+
+def _around_moment(text: str) -> tuple[str, str]:
+    before, _, after = text.partition(MOMENT)
+    return before, after
+
+
+def window_start(name: str, now: int, window: int) -> int:
+    """The beginning of the window of `window` seconds that `now` lies in, for this name.
+
+    Each name has its own beginnings (a hash of it shifts them), the same in every process. A window
+    has at most 302,400 seconds, half of what a URL may live, since a URL lives for two: one that is
+    handed out at any moment of its window has at least another window to live.
+
+    Raises ValueError for a window out of range.
     """
     if not 1 <= window <= LONGEST // 2:
         raise ValueError(f"A window has 1 to {LONGEST // 2} seconds, not {window}.")
-    seconds = int(_utc(now).timestamp())
-    since = (seconds - crc32(key.encode())) % window
-    return datetime.fromtimestamp(seconds - since, UTC)
-
-
-def expires_at(key: str, now: datetime, window: int) -> datetime:
-    """The end of the next window: what is handed out `now` lives one to two windows.
-
-    That is `2 * window` seconds after `window_start`, so the URL is signed with that `expires`.
-    Raises as `window_start` does.
-    """
-    return window_start(key, now, window) + timedelta(seconds=2 * window)
-
-
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("A moment needs a time zone.")
-    return moment.astimezone(UTC)
+    return now - (now - crc32(name.encode())) % window

@@ -1,7 +1,6 @@
 """JSON, in and out. What comes in is a claim or a label; nothing else of an image can be set."""
 
 import uuid
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +8,12 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from .links import original_link, rendition_link
+from .links import links_of
 from .models import (
     CONTENT_TYPE,
     CONTENT_TYPE_LENGTH,
     MAX_TAGS,
+    RENDITION_TYPE,
     TAG_LENGTH,
     ApiKey,
     Image,
@@ -23,6 +23,7 @@ from .models import (
     database_now,
 )
 from .sides import fit
+from .storage import Link
 from .uploads import Announcement
 
 MAX_IDS = 1000
@@ -129,11 +130,11 @@ def page_of(image_id: uuid.UUID) -> str:
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):
-    """An image with its links. A link is arithmetic: no list asks the bucket."""
+    """An image with its links. The fields are declared for documentation: `representation` writes them."""
 
-    original = serializers.SerializerMethodField()
-    renditions = serializers.SerializerMethodField()
-    page = serializers.SerializerMethodField()
+    original = LinkSerializer(read_only=True)
+    renditions = RenditionSerializer(many=True, read_only=True)
+    page = serializers.URLField(read_only=True)
 
     class Meta:
         model = Image
@@ -158,41 +159,58 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field(LinkSerializer)
-    def get_original(self, image: Image) -> dict[str, Any]:
-        return asdict(original_link(image))
-
-    @extend_schema_field(RenditionSerializer(many=True))
-    def get_renditions(self, image: Image) -> list[dict[str, Any]]:
-        return [rendition(image, side) for side in image.sides]
-
-    @extend_schema_field(serializers.URLField)
-    def get_page(self, image: Image) -> str:
-        return page_of(image.id)
+    def to_representation(self, image: Image) -> dict[str, Any]:
+        return representation(image)
 
 
-def rendition(image: Image, side: int) -> dict[str, Any]:
+def representation(image: Image) -> dict[str, Any]:
+    """Plain values. A link is arithmetic: no list asks the bucket."""
+    original, renditions = links_of(image)
+    return {
+        "id": image.id,
+        "name": image.name,
+        "path": image.path,
+        "size": image.size,
+        "date": image.date,
+        "content_type": image.content_type,
+        "width": image.width,
+        "height": image.height,
+        "frames": image.frames,
+        "sha256": image.sha256,
+        "tags": image.tags,
+        "placeholder": image.placeholder,
+        "trashed_at": image.trashed_at,
+        "damaged_at": image.damaged_at,
+        "original": original._asdict(),
+        "renditions": [
+            rendition(image, side, link) for side, link in zip(image.sides, renditions, strict=True)
+        ],
+        "page": page_of(image.id),
+    }
+
+
+def rendition(image: Image, side: int, link: Link) -> dict[str, Any]:
     width, height = fit(image.width, image.height, side)
     return {
         "side": side,
         "width": width,
         "height": height,
-        "content_type": "image/webp",
-        **asdict(rendition_link(image, side)),
+        "content_type": RENDITION_TYPE,
+        "url": link.url,
+        "expires_at": link.expires_at,
     }
 
 
 class ImageDetailSerializer(ImageSerializer):
-    duplicates = serializers.SerializerMethodField()
+    duplicates = serializers.ListField(child=serializers.UUIDField(), read_only=True)
 
     class Meta(ImageSerializer.Meta):
         fields = [*ImageSerializer.Meta.fields, "duplicates"]
         read_only_fields = fields
 
-    @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
-    def get_duplicates(self, image: Image) -> list[str]:
+    def to_representation(self, image: Image) -> dict[str, Any]:
         copies = Image.objects.copies_of(image).values_list("id", flat=True)
-        return [str(copy_id) for copy_id in copies[:20]]
+        return super().to_representation(image) | {"duplicates": list(copies[:20])}
 
 
 class UploadErrorSerializer(serializers.Serializer[Any]):

@@ -12,8 +12,9 @@ import hashlib
 import os
 import re
 import threading
+import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
 
 import boto3
@@ -36,7 +37,7 @@ from storages.backends.s3 import S3Storage
 
 from .exceptions import StorageUnavailable
 from .faults import fault_point, halfway
-from .presign import Bucket, Credentials, expires_at, presign, window_start
+from .presign import Bucket, Credentials, Signer, presign, window_start
 from .waiters import waiters
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ MD5 = re.compile("[0-9a-f]{32}")
 PROBE_TIMEOUT = 2.0  # seconds
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """What a viewer is given: an address, and the moment it dies."""
 
     url: str
@@ -100,6 +100,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         self.uploader = Credentials(*upload_credentials)
         self._lock = threading.Lock()
         self._client: S3Client | None = None
+        self._signers: dict[str, Signer] = {}
 
     @property
     def client(self) -> "S3Client":
@@ -141,7 +142,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
             key,
             bucket=self.public,
             credentials=self.uploader,
-            at=datetime.now(UTC),
+            at=int(time.time()),
             expires=lifetime,
             headers=headers,
             query=query,
@@ -299,7 +300,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
             EPOCH_KEY,
             bucket=self.inner,
             credentials=self.viewer,
-            at=datetime.now(UTC),
+            at=int(time.time()),
             expires=60,
         )
         with answered():
@@ -377,22 +378,45 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
 
         Type and caching are signed in: a store may forget them (rclone does when it restarts).
         """
-        now = datetime.now(UTC)
+        if not download_as:
+            return self.links([(key, content_type)])[0]
+        start = self.window_start(key)
+        url = self._signer(content_type, download_as).url(key, at=start)
+        return Link(url, self._end(start))
+
+    def links(self, objects: Sequence[tuple[str, str]]) -> list[Link]:
+        """Links that show objects of one folder, by key and media type: they change, and die, together."""
+        start = self.window_start(objects[0][0])
+        end = self._end(start)
+        return [Link(self._showing(kind).url(key, at=start), end) for key, kind in objects]
+
+    def window_start(self, key: str) -> int:
+        """When the links to this key, and to all in its folder, became what they are (seconds since 1970)."""
+        return window_start(key.rpartition("/")[0], int(time.time()), self.link_window)
+
+    def _end(self, start: int) -> datetime:
+        return datetime.fromtimestamp(start + 2 * self.link_window, UTC)
+
+    def _showing(self, content_type: str) -> Signer:
+        """There are few types, so each has a signer for good."""
+        signer = self._signers.get(content_type)
+        if signer is None:
+            signer = self._signers[content_type] = self._signer(content_type)
+        return signer
+
+    def _signer(self, content_type: str, download_as: str = "") -> Signer:
         query = {"response-cache-control": IMMUTABLE}
         if content_type:
             query["response-content-type"] = content_type
         if download_as:
             query["response-content-disposition"] = attachment(download_as)
-        url = presign(
+        return Signer(
             "GET",
-            key,
             bucket=self.public,
             credentials=self.viewer,
-            at=window_start(key, now, self.link_window),
             expires=2 * self.link_window,
             query=query,
         )
-        return Link(url, expires_at(key, now, self.link_window))
 
 
 CLIENT_CONFIG = Config(

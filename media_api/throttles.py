@@ -99,7 +99,7 @@ def guessing(request: HttpRequest, name: str) -> Iterator[None]:
 def count_dead_link(request: HttpRequest) -> None:
     """Somebody opened a sign-in link that is none. Those that are alive are not counted. Raises RateLimited."""
     if limit := limit_of("sign_in"):
-        require_guess(take(limit.widened(), f"sign_in address {address_of(request)}"))
+        require_guess(take_each([(limit.widened(), f"sign_in address {address_of(request)}")]))
 
 
 def require_guess(standing: "Standing") -> None:
@@ -193,40 +193,55 @@ def address_of(request: HttpRequest | Request) -> str:
 
 
 def take_each(keys: Sequence[tuple[Limit, str]]) -> Standing:
-    """One of each or of none: how it stands with the first, or with the one that refuses."""
-    standings = []
-    for number, (limit, key) in enumerate(keys):
-        standings.append(take(limit, key))
-        if not standings[-1].is_taken:
-            give_back(keys[:number])
-            return standings[-1]
-    return standings[0]
+    """One of each or of none: how it stands with the first, or with the first one that refuses."""
+    left = take(keys)
+    if len(left) < len(keys):
+        give_back([(limit, key) for limit, key in keys if key in left])
+        limit, key = next((limit, key) for limit, key in keys if key not in left)
+        return Standing(limit, until_full(key), is_taken=False)
+    limit, key = keys[0]
+    return Standing(limit, left[key], is_taken=True)
 
 
+# Whoever asks for two of them asks in the same order as others do, so nobody waits for each other.
 TAKE = """
 INSERT INTO media_api_throttle AS known (key, full_at)
-VALUES (%(key)s, clock_timestamp() + %(step)s)
-ON CONFLICT (key) DO UPDATE SET full_at = greatest(known.full_at, clock_timestamp()) + %(step)s
-WHERE greatest(known.full_at, clock_timestamp()) + %(step)s <= clock_timestamp() + %(window)s
-RETURNING full_at - clock_timestamp()
-"""
+SELECT key, clock_timestamp() + step FROM unnest(%(keys)s::text[], %(steps)s::interval[]) AS asked (key, step)
+ON CONFLICT (key) DO UPDATE SET full_at = {moved}
+WHERE {moved} <= clock_timestamp() + {window}
+RETURNING key, full_at - clock_timestamp()
+""".format(
+    moved="greatest(known.full_at, clock_timestamp())"
+    " + (%(steps)s::interval[])[array_position(%(keys)s::text[], known.key)]",
+    window="(%(windows)s::interval[])[array_position(%(keys)s::text[], known.key)]",
+)
 LOOK = """
 SELECT greatest(max(full_at) - clock_timestamp(), interval '0')
-FROM media_api_throttle WHERE key = %(key)s
+FROM media_api_throttle WHERE key = %s
 """
 GIVE_BACK = "UPDATE media_api_throttle SET full_at = full_at - %(step)s WHERE key = %(key)s"
 
 
-def take(limit: Limit, key: str) -> Standing:
-    """Take one from the bucket `key`, if it has one. Exact, however many do so at the same time."""
-    values: Any = {"key": key, "step": limit.step, "window": limit.window}
+def take(keys: Sequence[tuple[Limit, str]]) -> dict[str, timedelta]:
+    """Take one from each bucket that has one: how long each of these takes to be full again.
+
+    Exact, however many do so at the same time.
+    """
+    values: Any = {
+        "keys": [key for _, key in keys],
+        "steps": [limit.step for limit, _ in keys],
+        "windows": [limit.window for limit, _ in keys],
+    }
     with connection.cursor() as cursor:
         cursor.execute(TAKE, values)
-        row = cursor.fetchone()
-        if row:
-            return Standing(limit, row[0], is_taken=True)
-        cursor.execute(LOOK, values)
-        return Standing(limit, cursor.fetchone()[0], is_taken=False)
+        return dict(cursor.fetchall())
+
+
+def until_full(key: str) -> timedelta:
+    with connection.cursor() as cursor:
+        cursor.execute(LOOK, [key])
+        left: timedelta = cursor.fetchone()[0]
+    return left
 
 
 def give_back(keys: Sequence[tuple[Limit, str]]) -> None:

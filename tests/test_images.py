@@ -3,6 +3,7 @@
 import time
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import httpx2
 import PIL.Image
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -444,6 +446,17 @@ def test_an_image_that_did_not_change_is_not_sent_again(
     assert api.get(address, HTTP_IF_NONE_MATCH='"1.1"').status_code == 200
     api.patch(address, {"name": "dog.jpg"}, format="json")
     assert api.get(address, HTTP_IF_NONE_MATCH=etag).status_code == 200
+
+
+def test_all_links_of_an_image_roll_together_with_its_etag(
+    api: APIClient, alice: User, keep: Keep
+) -> None:
+    image_id = keep(alice, pictures.jpeg(1000, 500)).id
+    answer = api.get(f"{API}/images/{image_id}")
+    image = answer.json()
+    (end,) = {link["expires_at"] for link in (image["original"], *image["renditions"])}
+    window = int(answer["ETag"].strip('"').partition(".")[2])
+    assert datetime.fromisoformat(end).timestamp() == window + 2 * settings.LINK_WINDOW
 
 
 def test_links_stay_the_same_for_a_whole_window(api: APIClient, alice: User, keep: Keep) -> None:

@@ -21,7 +21,8 @@ INSIDE = below(
 )
 HTTP = below(
     "media_api",
-    "serializers views filters pagination parsers authentication permissions problems throttles schema urls admin",
+    "serializers renderers views filters pagination parsers authentication permissions problems throttles schema"
+    " urls admin",
 )
 COMMANDS = below(
     "media_api.management.commands",

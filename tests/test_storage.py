@@ -225,7 +225,7 @@ def test_a_url_copies_nothing(strict: ImageStorage) -> None:
 def test_whoever_signs_uploads_can_do_nothing_else(minio: Store) -> None:
     bucket = emptied(ImageStorage(**storage_options(minio)))
     bucket.keep("images/1/original.png", b"kept", content_type="image/png")
-    at, own = datetime.now(UTC), bucket.uploader
+    at, own = int(time.time()), bucket.uploader
     for method, key in (
         ("GET", "images/1/original.png"),
         ("PUT", "images/1/original.png"),

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from media_api import sweeps
 from media_api.models import ApiKey, Image, SignInLink, Throttle, Upload, uuid7
 from media_api.storage import ImageStorage
-from media_api.throttles import Limit, in_words, limit_of, take
+from media_api.throttles import Limit, in_words, limit_of, take_each
 from project import settings
 from tests import pictures
 from tests.conftest import client_of, objects, visitor
@@ -57,7 +57,7 @@ def pass_time(seconds: float) -> None:
 @pytest.mark.parametrize("quota", [1, 7, 50])
 def test_exactly_the_quota_is_taken_however_many_ask_at_once(quota: int) -> None:
     limit = Limit("list", quota, 3600)
-    standings = at_once(200, lambda: take(limit, "somebody"))
+    standings = at_once(200, lambda: take_each([(limit, "somebody")]))
     taken = [standing for standing in standings if standing.is_taken]
     assert len(taken) == quota
     assert sorted(standing.remaining for standing in taken) == list(range(quota))
@@ -75,31 +75,31 @@ def test_exactly_the_quota_of_real_requests_is_answered(alice: User) -> None:
 @pytest.mark.parametrize("quota", [7, 1001])
 def test_a_quota_that_does_not_divide_its_time_is_exact_too(quota: int) -> None:
     limit = Limit("list", quota, 86_400)
-    taken = [take(limit, "somebody").is_taken for _ in range(quota + 2)]
+    taken = [take_each([(limit, "somebody")]).is_taken for _ in range(quota + 2)]
     assert taken == [True] * quota + [False] * 2
 
 
 def test_it_refills_evenly() -> None:
     limit = Limit("list", 10, 600)
-    assert [take(limit, "somebody").is_taken for _ in range(11)] == [True] * 10 + [False]
+    assert [take_each([(limit, "somebody")]).is_taken for _ in range(11)] == [True] * 10 + [False]
     pass_time(40)
-    assert not take(limit, "somebody").is_taken
+    assert not take_each([(limit, "somebody")]).is_taken
     pass_time(20)
-    assert [take(limit, "somebody").is_taken for _ in range(2)] == [True, False]
+    assert [take_each([(limit, "somebody")]).is_taken for _ in range(2)] == [True, False]
     pass_time(180)
-    assert [take(limit, "somebody").is_taken for _ in range(4)] == [True] * 3 + [False]
+    assert [take_each([(limit, "somebody")]).is_taken for _ in range(4)] == [True] * 3 + [False]
     pass_time(10_000)
-    assert [take(limit, "somebody").is_taken for _ in range(11)] == [True] * 10 + [False]
+    assert [take_each([(limit, "somebody")]).is_taken for _ in range(11)] == [True] * 10 + [False]
 
 
 def test_it_refills_by_the_real_clock() -> None:
     limit = Limit("list", 20, 2)
     began, taken = monotonic(), 0
     while taken < 40:
-        taken += take(limit, "somebody").is_taken
+        taken += take_each([(limit, "somebody")]).is_taken
     assert monotonic() - began > 1.9
     sleep(0.2)
-    assert take(limit, "somebody").is_taken
+    assert take_each([(limit, "somebody")]).is_taken
 
 
 def test_a_refusal_says_when(alice: User) -> None:
@@ -128,9 +128,9 @@ def test_a_crash_forgets_counters_and_their_rows_cost_no_log() -> None:
 
 def test_what_is_full_again_is_forgotten() -> None:
     limit = Limit("list", 10, 3600)
-    take(limit, "long ago")
+    take_each([(limit, "long ago")])
     pass_time(3600)
-    take(limit, "now")
+    take_each([(limit, "now")])
     assert sweeps.forget_throttles() == 1
     assert Throttle.objects.get().key == "now"
 

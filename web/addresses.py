@@ -31,17 +31,22 @@ class Address:
 
 
 def addresses(image: Image) -> tuple[list[Address], datetime]:
-    """One for each rendition and one for the original, and the moment that the first of the open ones dies."""
-    links = [(side, rendition_link(image, side)) for side in image.sides]
+    """One for each rendition and one for the original, and the moment that the open ones die."""
     found = [
-        _address(str(side), image, fit(image.width, image.height, side), own_url(image, side), url)
-        for side, url in ((side, link.url) for side, link in links)
+        _address(
+            str(side),
+            image,
+            fit(image.width, image.height, side),
+            own_url(image, side),
+            rendition_link(image, side).url,
+        )
+        for side in image.sides
     ]
     original = original_link(image)
     found.append(
         _address("Original", image, (image.width, image.height), own_url(image), original.url)
     )
-    return found, min(original.expires_at, *(link.expires_at for _, link in links))
+    return found, original.expires_at
 
 
 def own_url(image: Image, side: int | None = None) -> str:

@@ -139,7 +139,7 @@ def signed(
         key,
         bucket=replace(storage.public, endpoint=storage.endpoint_url),
         credentials=by,
-        at=at or datetime.now(UTC),
+        at=int((at or datetime.now(UTC)).timestamp()),
         expires=60,
         headers=headers,
         query=query,

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from django.conf import settings
@@ -16,8 +15,8 @@ from rest_framework.serializers import BaseSerializer
 from media_api import uploads, verdicts
 from media_api.exceptions import Malformed, NotFound
 from media_api.models import IdempotencyKey, Image, Upload
-from media_api.presign import window_start
 from media_api.serializers import ImageDetailSerializer, UploadSerializer
+from media_api.storage import image_storage
 
 DEFAULT_WAIT, MAX_WAIT = 10.0, 25.0
 WAIT = OpenApiParameter("wait", float, description="Seconds to wait for the verdict, 0 to 25.")
@@ -89,13 +88,12 @@ def own_upload(request: Request, upload_id: uuid.UUID) -> Upload | Image:
 
 def etag(image: Image) -> str:
     """The row's version and the moment its links began: both together are what the JSON depends on."""
-    window = window_start(image.path, datetime.now(UTC), settings.LINK_WINDOW)
-    return f'"{image.version}.{int(window.timestamp())}"'
+    return f'"{image.version}.{image_storage().window_start(image.path)}"'
 
 
 def answer_image(image: Image, *, status: int = 200) -> Response:
-    response = Response(ImageDetailSerializer(image).data, status=status)
-    response["ETag"] = etag(image)
+    headers = {"ETag": etag(image)}  # first: it is not to be newer than the links
+    response = Response(ImageDetailSerializer(image).data, status=status, headers=headers)
     if status == 201:
         response["Location"] = f"{settings.PUBLIC_URL}/api/v1/images/{image.id}"
     return response

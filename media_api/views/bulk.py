@@ -1,7 +1,6 @@
 """What is done with many images at once. Each id gets an answer of its own; what is not the caller's is `not_found`."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -105,6 +104,6 @@ class LinkManyView(APIView):
 
         def link(image: Image) -> Result:
             found = original_link(image) if side is None else rendition_link(image, side)
-            return {"status": 200, **asdict(found)}
+            return {"status": 200, **found._asdict()}
 
         return answer_each(wanted, own_images(request, wanted), link)

@@ -4,7 +4,6 @@ import uuid
 
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.utils.http import parse_etags
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView
@@ -15,7 +14,7 @@ from rest_framework.views import APIView
 
 from media_api import idempotency, images, uploads
 from media_api.exceptions import PreconditionFailed
-from media_api.filters import ImageFilter, image_orders
+from media_api.filters import ImageFilter, ImageFilterBackend, image_orders
 from media_api.links import redirect_to_content
 from media_api.models import Image, ImageQuerySet
 from media_api.pagination import CursorPages
@@ -51,13 +50,13 @@ class ImagesView(ListAPIView[Image]):
     queryset = Image.objects.none()
     serializer_class = ImageSerializer
     pagination_class = CursorPages
-    filter_backends = [DjangoFilterBackend]
+    filter_backends = [ImageFilterBackend]
     filterset_class = ImageFilter
     parser_classes = [MultiPartParser, RawImageParser, AnyBytesParser]
     counted_as = {"GET": "list", "POST": "announce"}
 
     def get_queryset(self) -> ImageQuerySet:
-        return Image.objects.of(caller(self.request)).present()
+        return Image.objects.of(caller(self.request)).present().as_listed()
 
     def orders(self, parameters: QueryDict) -> list[str]:
         return image_orders(parameters)
@@ -91,12 +90,12 @@ class TrashView(ListAPIView[Image]):
     queryset = Image.objects.none()
     serializer_class = ImageSerializer
     pagination_class = CursorPages
-    filter_backends = [DjangoFilterBackend]
+    filter_backends = [ImageFilterBackend]
     filterset_class = ImageFilter
     counted_as = {"GET": "list"}
 
     def get_queryset(self) -> ImageQuerySet:
-        return Image.objects.of(caller(self.request)).trashed()
+        return Image.objects.of(caller(self.request)).trashed().as_listed()
 
     def orders(self, parameters: QueryDict) -> list[str]:
         return ["-date", "date"]

@@ -1,0 +1,47 @@
+"""A page of 50 images with all their links, beside the obvious service's with one link each."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bench.load import load
+from bench.table import Row, in_turns, report
+from bench.world import authorization, fill, world
+
+COUNT = 10_000
+LIST = "/api/v1/images?limit=50"
+PEERS_LIST = "/pictures/?limit=50"
+CLIENTS = 4
+
+
+def rows() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as found:
+        fill(found, COUNT)
+        key = authorization(found)
+        with (
+            found.serving("project.wsgi:application", probe="/livez") as ours,
+            found.serving(
+                "bench.peers.obvious:application", probe=PEERS_LIST, variables=found.chosen
+            ) as theirs,
+        ):
+            yield from beside_the_obvious(ours, theirs, key)
+
+
+def beside_the_obvious(ours: str, theirs: str, key: Mapping[str, str]) -> Iterator[Row]:
+    work = "a page of 50 images, 250 links, one process"
+    ratio, own, others = in_turns(
+        lambda: 1 / load(ours + LIST, headers=key, clients=CLIENTS).rate,
+        lambda: 1 / load(theirs + PEERS_LIST, clients=CLIENTS).rate,
+    )
+    beside = f"the obvious: {1 / own:.0f} to {1 / others:.0f} requests/s"
+    yield Row(2, work, beside, str(ratio), ">= 3 x", ratio.median >= 3)
+    ratio, own, others = in_turns(
+        lambda: load(ours + LIST, headers=key).p50, lambda: load(theirs + PEERS_LIST).p50
+    )
+    yield Row(
+        2, work, f"p50: {own:.1f} to {others:.1f} ms", str(ratio), ">= 3 x", ratio.median >= 3
+    )
+
+
+if __name__ == "__main__":
+    report(rows())

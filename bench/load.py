@@ -1,0 +1,105 @@
+"""Requests over connections that are kept open, as fast as they are answered: what a client costs itself is little."""
+
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
+from time import perf_counter
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Load:
+    """What some clients saw: answers per second, and how long each took, in milliseconds."""
+
+    rate: float
+    times: list[float]
+
+    @property
+    def p50(self) -> float:
+        return median(self.times)
+
+    @property
+    def p95(self) -> float:
+        return quantiles(self.times, n=20)[-1]
+
+
+def load(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    clients: int = 1,
+    seconds: float = 1.0,
+    status: int = 200,
+) -> Load:
+    """GET `url` again and again by so many clients for so long. AssertionError for another status."""
+    times: list[float] = []
+    failures: list[Exception] = []
+    start = perf_counter()
+
+    def run() -> None:
+        try:
+            with Client(url, headers or {}) as client:
+                while perf_counter() - start < seconds:
+                    times.append(client.get(status))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return Load(len(times) / (perf_counter() - start), times)
+
+
+class Client:
+    """One connection and one request, which is sent as the same bytes each time."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        parts = urlsplit(url)
+        lines = [f"GET {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self.request = "\r\n".join([*lines, "", ""]).encode()
+        self.socket = socket.create_connection((parts.hostname, parts.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def get(self, status: int) -> float:
+        """Milliseconds until the answer was here, whole."""
+        start = perf_counter()
+        self.socket.sendall(self.request)
+        head, _, body = self._read_head().partition(b"\r\n\r\n")
+        answered = int(head.split(None, 2)[1])
+        assert answered == status, f"{answered}, not {status}: {body[:500]!r}"
+        left = _length(head) - len(body)
+        while left > 0:
+            left -= len(self._read())
+        return (perf_counter() - start) * 1000
+
+    def _read_head(self) -> bytes:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._read()
+        return received
+
+    def _read(self) -> bytes:
+        piece = self.socket.recv(256 * 1024)
+        if not piece:
+            raise ConnectionError("The server closed the connection.")
+        return piece
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0

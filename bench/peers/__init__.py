@@ -1,0 +1,1 @@
+"""What our measurements stand beside: services as people would write or run them."""
