@@ -4,7 +4,6 @@ import django_filters
 from django.http import QueryDict
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
-from rest_framework.request import Request
 
 from .models import KEPT_TYPES, Image, ImageQuerySet, Upload, clean_tag
 
@@ -45,7 +44,7 @@ class ImageFilter(django_filters.FilterSet):
 class ImageFilterBackend(DjangoFilterBackend):
     """A form costs more than the query, so there is none where nothing is asked for."""
 
-    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
         if request.query_params.keys().isdisjoint(ImageFilter.base_filters):
             return queryset
         return super().filter_queryset(request, queryset, view)

@@ -18,7 +18,8 @@ EXTENSIONS = {
 
 def links_of(image: Image) -> tuple[Link, list[Link]]:
     """Links that show the original, and each rendition."""
-    renditions = [(image.rendition_key(side), RENDITION_TYPE) for side in image.sides]
+    folder = image.path.rpartition("/")[0]
+    renditions = [(f"{folder}/{side}.webp", RENDITION_TYPE) for side in image.sides]
     original, *others = image_storage().links([(image.path, image.content_type), *renditions])
     return original, others
 
