@@ -1,11 +1,13 @@
 from typing import Any, cast
 
 import django_filters
+from django.contrib.auth.models import User
 from django.http import QueryDict
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 
-from .models import KEPT_TYPES, Image, ImageQuerySet, Upload, clean_tag
+from .models import KEPT_TYPES, Image, ImageQuerySet, ImageTag, Upload, clean_tag
+from .pagination import Orders, orders
 
 CONTENT_TYPES = [kept.removeprefix("image/") for kept in KEPT_TYPES]
 
@@ -37,8 +39,7 @@ class ImageFilter(django_filters.FilterSet):
         return images.filter(content_type=f"image/{kind}")
 
     def filter_tags(self, images: ImageQuerySet, _name: str, _tag: str) -> ImageQuerySet:
-        tags = [clean_tag(tag) for tag in cast(QueryDict, self.data).getlist("tag")]
-        return images.none() if "\0" in "".join(tags) else images.filter(tags__contains=tags)
+        return images.filter(tags__contains=tags_of(cast(QueryDict, self.data)))
 
 
 class ImageFilterBackend(DjangoFilterBackend):
@@ -66,9 +67,20 @@ def narrowed(images: ImageQuerySet, parameters: QueryDict) -> ImageQuerySet:
     return cast(ImageQuerySet, chosen.qs)
 
 
-def image_orders(parameters: QueryDict) -> list[str]:
-    """The orders a list may have, the default first. A search is only ordered by date: no index serves the others."""
-    by_date = ["-date", "date"]
-    if parameters.get("q") or parameters.get("tag"):
-        return by_date
-    return [*by_date, "name", "-name", "size", "-size"]
+def tags_of(parameters: QueryDict) -> list[str]:
+    """All tags that are asked for, if the last of them is any: what stands for the form's field."""
+    tags = [clean_tag(tag) for tag in parameters.getlist("tag")]
+    if not (tags and tags[-1]):
+        return []
+    return [tag.replace("\0", ",") for tag in tags]  # no tag has either, and no column the first
+
+
+def image_orders(parameters: QueryDict, owner: User) -> Orders:
+    """The orders a list of present images may have. A search is only ordered by date: no index serves the others."""
+    tags = tags_of(parameters)
+    asked = [name for name in ImageFilter.base_filters if parameters.get(name, "").strip()]
+    if len(tags) == 1 and asked == ["tag"]:
+        return orders("-date", "date", index=ImageTag.objects.filter(owner=owner, tag=tags[0]))
+    if tags or "q" in asked:
+        return orders("-date", "date")
+    return orders("-date", "date", "name", "-name", "size", "-size")

@@ -49,6 +49,15 @@ WHERE coalesce(used, 0) <> coalesce(there, 0)
 """
 
 
+WRONG_TAGS = """
+SELECT username, count(*) FROM (
+    SELECT owner_id, tag, date, id AS image_id FROM media_api_image, unnest(tags) AS tag WHERE trashed_at IS NULL
+) AS there FULL JOIN media_api_imagetag AS said USING (owner_id, tag, date, image_id)
+LEFT JOIN auth_user ON auth_user.id = owner_id
+WHERE there.image_id IS NULL OR said.image_id IS NULL GROUP BY username
+"""
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something that is not as it should be: which kind, of which image if of one, under which key."""
@@ -192,6 +201,13 @@ def look_at_usage() -> Iterator[Finding]:
         for username, used, there in cursor.fetchall():
             detail = f"{username} has {there or 0:,} bytes, and the row says {used or 0:,}."
             yield Finding("wrong_usage", detail)
+
+
+def look_at_tags() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        cursor.execute(WRONG_TAGS)
+        for username, count in cursor.fetchall():
+            yield Finding("wrong_tags", f"Lists by tag of {username} are wrong in {count:,} rows.")
 
 
 # --- one image ------------------------------------------------------------------------------------

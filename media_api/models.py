@@ -1,9 +1,9 @@
 """What is known about pictures, and who may ask.
 
 An Upload is announced, short-lived and full of claims. An Image is examined: every column was computed from its bytes.
-A PendingDeletion is an id whose objects are still to be removed, a Usage the bytes of one owner; triggers in the
-migrations write them in the very statement that begins or ends an Upload or an Image, so that psql, the admin and a
-cascade leave nothing behind and nothing uncounted.
+A PendingDeletion is an id whose objects are still to be removed, a Usage the bytes of one owner, an ImageTag one tag of
+one Image; triggers in the migrations write them in the very statement that begins, changes or ends an Upload or an
+Image, so that psql, the admin and a cascade leave nothing behind and nothing uncounted.
 """
 
 import hashlib
@@ -213,7 +213,7 @@ def image_prefix(image_id: uuid.UUID) -> str:
 
 
 class ImageWords(Func):
-    """The words of an image that a search finds; the SQL function is in the migrations, an index is built on it."""
+    """The words of an image that a search finds; the SQL function is in the migrations."""
 
     function = "image_words"
     output_field = SearchVectorField()
@@ -231,7 +231,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def as_listed(self) -> Self:
         """Without what no list shows, most of which is long."""
-        return self.defer("derived", "stripped_path", "checked_at", "version")
+        return self.defer("derived", "stripped_path", "checked_at", "version", "words")
 
     def matching(self, text: str) -> Self:
         """Images whose name or tags have, for each word of `text`, a word that begins with it."""
@@ -242,7 +242,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
         query = SearchQuery(
             " & ".join(f"'{word}':*" for word in words), search_type="raw", config="simple"
         )
-        return self.alias(words=ImageWords("name", "tags")).filter(words=query)
+        return self.filter(words=query)
 
     def least_recently_checked(self, before: datetime) -> Self:
         """Those whose bytes were last compared before this moment, the longest ago first."""
@@ -298,6 +298,11 @@ class Image(Labelled):
     )
     version = models.PositiveIntegerField(default=1, help_text="Counts the changes of the row.")
     trashed_at = models.DateTimeField(null=True, blank=True)
+    words = models.GeneratedField(
+        expression=ImageWords("name", "tags"),
+        output_field=SearchVectorField(),
+        db_persist=True,  # a search that reads many rows in their order would make them anew for each
+    )
 
     objects = ImageQuerySet.as_manager()
 
@@ -311,12 +316,20 @@ class Image(Labelled):
                 for field in ["date", "name", "size"]
             ),
             models.Index(
+                "owner",
+                "content_type",
+                "date",
+                "id",
+                name="image_type",
+                condition=Q(trashed_at__isnull=True),
+            ),
+            models.Index(
                 "owner", "date", "id", name="image_trash", condition=Q(trashed_at__isnull=False)
             ),
             models.Index("owner", "sha256", name="image_copies"),
             models.Index("checked_at", name="image_checked"),
             GinIndex("tags", name="image_tags"),
-            GinIndex(ImageWords("name", "tags"), name="image_words"),
+            GinIndex("words", name="image_words"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -343,6 +356,34 @@ class Image(Labelled):
     def nearest_side(self, side: int) -> int:
         """The rendition that shows `side` best: that one, else the next larger, else the largest."""
         return min((s for s in self.sides if s >= side), default=max(self.sides))
+
+
+class ImageTag(models.Model):
+    """A tag of an image that is not in the trash, so that all with this tag are read in the order of their dates.
+
+    Written by triggers only (migration 0014).
+    """
+
+    pk = models.CompositePrimaryKey("owner", "tag", "date", "image")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    tag = models.CharField(max_length=TAG_LENGTH)
+    date = models.DateTimeField()
+    image = models.ForeignKey(
+        Image,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+
+    def __str__(self) -> str:
+        return self.tag
 
 
 def rendition_key(image_id: uuid.UUID, side: int) -> str:

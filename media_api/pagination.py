@@ -3,8 +3,8 @@ right while rows come and go (https://use-the-index-luke.com/no-offset)."""
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.db.models import Model, QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
+from django.http import QueryDict
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,25 +27,40 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True)
 class Order:
-    """By one field, then by id, so that no two rows are equal."""
+    """By one field, then by id, so that no two rows are equal.
+
+    `index` are the rows of a table beside it, which say in the same order which images there are (`ImageTag`).
+    """
 
     field: str
     descending: bool
-
-    @classmethod
-    def parse(cls, text: str) -> "Order":
-        return cls(text.removeprefix("-"), text.startswith("-"))
+    index: QuerySet[Any] | None = None
 
     def reversed(self) -> "Order":
-        return Order(self.field, not self.descending)
+        return replace(self, descending=not self.descending)
 
-    def columns(self) -> list[str]:
+    def read(self, queryset: QuerySet[Row], after: list[str] | None, count: int) -> list[Row]:
+        if self.index is None:
+            return list(self._first(queryset, "id", after, count))
+        ids = self._first(self.index, "image", after, count).values("image")
+        return list(self._first(queryset.filter(id__in=ids), "id", None, count))
+
+    def _first(
+        self, rows: QuerySet[Row], key: str, after: list[str] | None, count: int
+    ) -> QuerySet[Row]:
+        if after:
+            lookup = TupleLessThan if self.descending else TupleGreaterThan
+            rows = rows.filter(lookup(Tuple(self.field, key), after))
         sign = "-" if self.descending else ""
-        return [f"{sign}{self.field}", f"{sign}id"]
+        return rows.order_by(f"{sign}{self.field}", f"{sign}{key}")[:count]
 
-    def after(self, position: list[str]) -> TupleLessThan | TupleGreaterThan:
-        lookup = TupleLessThan if self.descending else TupleGreaterThan
-        return lookup(Tuple(self.field, "id"), position)
+
+Orders = Mapping[str, Order]  # by their names in the address; the first is the default
+
+
+def orders(*names: str, index: QuerySet[Any] | None = None) -> Orders:
+    """`date` goes up and `-date` down."""
+    return {name: Order(name.removeprefix("-"), name.startswith("-"), index) for name in names}
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Cursor:
 
     @classmethod
     def at(cls, row: Model, order: str, *, back: bool) -> "Cursor":
-        value = getattr(row, Order.parse(order).field)
+        value = getattr(row, order.removeprefix("-"))
         text = value.isoformat() if isinstance(value, datetime) else str(value)
         return cls(order, back, [text, str(row.pk)])
 
@@ -82,14 +98,14 @@ class Page(Generic[Row]):
 
 
 def paginate(
-    queryset: QuerySet[Row], parameters: Mapping[str, str], *, orders: Sequence[str]
+    queryset: QuerySet[Row], parameters: Mapping[str, str], *, orders: Orders
 ) -> Page[Row]:
-    """The page that `limit`, `cursor` and `order` ask for; the first of `orders` is the default. Raises Invalid."""
+    """The page that `limit`, `cursor` and `order` ask for. Raises Invalid."""
     limit = _limit(parameters)
     order_name = _order(parameters, orders)
     cursor = _cursor(parameters, order_name)
     back = bool(cursor and cursor.back)
-    rows = _rows(queryset, Order.parse(order_name), cursor, limit + 1)
+    rows = _rows(queryset, orders[order_name], cursor, limit + 1)
     more = len(rows) > limit
     rows = rows[:limit][:: -1 if back else 1]
 
@@ -107,9 +123,7 @@ def _rows(queryset: QuerySet[Row], order: Order, cursor: Cursor | None, count: i
     if cursor and cursor.back:
         order = order.reversed()
     try:
-        if cursor:
-            queryset = queryset.filter(order.after(cursor.position))
-        return list(queryset.order_by(*order.columns())[:count])
+        return order.read(queryset, cursor and cursor.position, count)
     except (ValidationError, ValueError, DataError) as error:
         raise _invalid("cursor") from error
 
@@ -144,11 +158,11 @@ class CursorPages(BasePagination):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
-        orders = view.orders({})
+        orders = list(view.orders(QueryDict()))
         schemas = {
             "limit": limit,
             "cursor": {"type": "string"},
-            "order": {"type": "string", "enum": list(orders), "default": orders[0]},
+            "order": {"type": "string", "enum": orders, "default": orders[0]},
         }
         return [
             {"name": name, "in": "query", "required": False, "schema": schema}
@@ -163,8 +177,8 @@ def _limit(parameters: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _order(parameters: Mapping[str, str], orders: Sequence[str]) -> str:
-    order = parameters.get("order") or orders[0]
+def _order(parameters: Mapping[str, str], orders: Orders) -> str:
+    order = parameters.get("order") or next(iter(orders))
     if order not in orders:
         raise _invalid("order", f"One of {', '.join(orders)}.")
     return order

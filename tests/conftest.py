@@ -29,7 +29,7 @@ from procrastinate.periodic import PeriodicRegistry
 from rest_framework.test import APIClient
 
 from media_api.epoch import claim_bucket
-from media_api.fsck import WRONG_USAGE
+from media_api.fsck import WRONG_TAGS, WRONG_USAGE
 from media_api.models import ApiKey, Image
 from media_api.storage import META, ImageStorage, image_storage
 from media_api.uploads import Announcement, receive
@@ -103,12 +103,13 @@ def _database(transactional_db: None) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _what_is_used_is_what_is_there(_database: None) -> Iterator[None]:
-    """After every test: the triggers' rows are the sums of what there is, for each owner."""
+def _what_triggers_write_is_what_is_there(_database: None) -> Iterator[None]:
+    """After every test: what each owner uses is the sum of what there is, and each tag has its row."""
     yield
     with connection.cursor() as cursor:
-        cursor.execute(WRONG_USAGE)
-        assert cursor.fetchall() == []
+        for wrong in WRONG_USAGE, WRONG_TAGS:
+            cursor.execute(wrong)
+            assert cursor.fetchall() == []
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from media_api.exceptions import ForeignBucket, StorageUnavailable
 from media_api.fsck import Finding
 from media_api.models import (
     Image,
+    ImageTag,
     PendingDeletion,
     Upload,
     Usage,
@@ -246,6 +247,14 @@ def test_wrong_usage_is_found(bucket: ImageStorage, image: Image) -> None:
     Usage.objects.update(used=image.size)
     assert said.found == [("wrong_usage", "")]
     assert "alice" in said.lines[0]["detail"]
+
+
+def test_wrong_tags_are_found(bucket: ImageStorage, image: Image) -> None:
+    ImageTag.objects.update(tag="frog")
+    said = run()
+    ImageTag.objects.update(tag="sea")
+    assert said.found == [("wrong_tags", "")]
+    assert "alice are wrong in 2 rows" in said.lines[0]["detail"]
 
 
 def test_a_bucket_of_somebody_else_is_found(bucket: ImageStorage, image: Image) -> None:

@@ -21,6 +21,7 @@ LEFT_OUT = {
     "django_session",
     "media_api_hold",
     "media_api_idempotencykey",
+    "media_api_imagetag",
     "media_api_signinlink",
     "media_api_throttle",
     "media_api_upload",
@@ -44,7 +45,7 @@ def kept_tables() -> dict[str, type[Model]]:
 
 
 def columns(model: type[Model]) -> list[str]:
-    return [str(field.column) for field in model._meta.local_concrete_fields]
+    return [str(field.column) for field in model._meta.local_concrete_fields if not field.generated]
 
 
 def migrations() -> dict[str, str]:

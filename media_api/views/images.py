@@ -17,7 +17,7 @@ from media_api.exceptions import PreconditionFailed
 from media_api.filters import ImageFilter, ImageFilterBackend, image_orders
 from media_api.links import redirect_to_content
 from media_api.models import Image, ImageQuerySet
-from media_api.pagination import CursorPages
+from media_api.pagination import CursorPages, Orders, orders
 from media_api.parsers import AnyBytesParser, RawImageParser, require_length
 from media_api.quotas import require_room
 from media_api.serializers import (
@@ -58,8 +58,8 @@ class ImagesView(ListAPIView[Image]):
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.of(caller(self.request)).present().as_listed()
 
-    def orders(self, parameters: QueryDict) -> list[str]:
-        return image_orders(parameters)
+    def orders(self, parameters: QueryDict) -> Orders:
+        return image_orders(parameters, caller(self.request))
 
     @extend_schema(
         summary="Send an image",
@@ -97,8 +97,8 @@ class TrashView(ListAPIView[Image]):
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.of(caller(self.request)).trashed().as_listed()
 
-    def orders(self, parameters: QueryDict) -> list[str]:
-        return ["-date", "date"]
+    def orders(self, parameters: QueryDict) -> Orders:
+        return orders("-date", "date")
 
 
 class ImageView(APIView):

@@ -15,7 +15,7 @@ from media_api import uploads
 from media_api.exceptions import AlreadyKept, UploadExpired
 from media_api.filters import UploadFilter
 from media_api.models import Image, Upload, UploadQuerySet
-from media_api.pagination import CursorPages
+from media_api.pagination import CursorPages, Orders, orders
 from media_api.serializers import (
     AnnouncementSerializer,
     ImageDetailSerializer,
@@ -52,8 +52,8 @@ class UploadsView(ListAPIView[Upload]):
     def get_queryset(self) -> UploadQuerySet:
         return Upload.objects.of(caller(self.request))
 
-    def orders(self, parameters: QueryDict) -> list[str]:
-        return ["-created_at", "created_at"]
+    def orders(self, parameters: QueryDict) -> Orders:
+        return orders("-created_at", "created_at")
 
     @extend_schema(
         summary="Announce an upload",

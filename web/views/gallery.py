@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from media_api.filters import CONTENT_TYPES, image_orders, narrowed
 from media_api.models import Image
-from media_api.pagination import paginate
+from media_api.pagination import Orders, paginate
 from media_api.throttles import require
 from web.requests import SignedIn, own_images
 
@@ -32,7 +32,8 @@ MAX_TAGS_OFFERED = 8
 def gallery(request: SignedIn) -> HttpResponse:
     require(request, "list")
     images = narrowed(own_images(request).present(), request.GET)
-    order, orders = chosen_order(request.GET), image_orders(request.GET)
+    orders = image_orders(request.GET, request.user)
+    order = chosen_order(request.GET, orders)
     page = paginate(images, request.GET.dict() | {"order": order}, orders=orders)
     tags = request.GET.getlist("tag")
     narrowing = {name: request.GET[name] for name in ("q", "type", "tag") if request.GET.get(name)}
@@ -51,11 +52,10 @@ def gallery(request: SignedIn) -> HttpResponse:
     return render(request, "web/gallery.html", context)
 
 
-def chosen_order(parameters: QueryDict) -> str:
+def chosen_order(parameters: QueryDict, orders: Orders) -> str:
     """The order that is asked for, if the list may have it: a search falls back to the newest first."""
-    orders = image_orders(parameters)
     order = parameters.get("order", "")
-    return order if order in orders else orders[0]
+    return order if order in orders else next(iter(orders))
 
 
 def common_tags(images: Iterable[Image]) -> list[str]:

@@ -40,12 +40,13 @@ def image_page(request: SignedIn, image_id: uuid.UUID) -> HttpResponse:
 
 def neighbour(request: SignedIn, image: Image, *, back: bool) -> Image | None:
     """The picture beside this one in the gallery that it was opened from, whose query stands in the address."""
-    order = chosen_order(request.GET)
+    orders = image_orders(request.GET, request.user)
+    order = chosen_order(request.GET, orders)
     cursor = Cursor.at(image, order, back=back).encode()
     beside = paginate(
         narrowed(own_images(request).present(), request.GET),
         {"order": order, "cursor": cursor, "limit": "1"},
-        orders=image_orders(request.GET),
+        orders=orders,
     )
     return beside.rows[0] if beside.rows else None
 

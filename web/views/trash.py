@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from media_api import images
-from media_api.pagination import paginate
+from media_api.pagination import orders, paginate
 from media_api.throttles import require
 from web.requests import SignedIn, own_images
 
@@ -17,7 +17,7 @@ def trash_page(request: SignedIn) -> HttpResponse:
     require(request, "list")
     trashed = own_images(request).trashed()
     context = {
-        "page": paginate(trashed, request.GET.dict(), orders=["-date"]),
+        "page": paginate(trashed, request.GET.dict(), orders=orders("-date")),
         "count": trashed.count(),
         "lifetime": timedelta(seconds=settings.TRASH_LIFETIME),
     }

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from media_api import uploads
 from media_api.exceptions import Refusal, StorageUnavailable
 from media_api.models import Upload, clean_name
-from media_api.pagination import paginate
+from media_api.pagination import orders, paginate
 from media_api.throttles import require
 from media_api.uploads import Announcement
 from web.requests import SignedIn, own_images
@@ -77,7 +77,7 @@ def refuse(request: SignedIn, name: str, sentence: str) -> None:
 def uploads_page(request: SignedIn) -> HttpResponse:
     require(request, "list")
     own = Upload.objects.of(request.user)
-    page = paginate(own, request.GET.dict(), orders=["-created_at"])
+    page = paginate(own, request.GET.dict(), orders=orders("-created_at"))
     kept = own_images(request).present().filter(date__gt=Now() - JUST_NOW)
     context = {
         "page": page,

@@ -86,6 +86,7 @@ class Command(BaseCommand):
         if foreign and any(options[name] for name in ("repair", "adopt", "remove_unknown")):
             raise CommandError(foreign[0].detail, returncode=2)
         self.tell(fsck.look_at_usage())
+        self.tell(fsck.look_at_tags())
         for finding in fsck.look_into_staging():
             self.tell(done([finding], acts))
         for place in fsck.places(after=after):
