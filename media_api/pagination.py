@@ -123,7 +123,7 @@ def _rows(queryset: QuerySet[Row], order: Order, cursor: Cursor | None, count: i
     if cursor and cursor.back:
         order = order.reversed()
     try:
-        return order.read(queryset, cursor and cursor.position, count)
+        return order.read(queryset, cursor.position if cursor else None, count)
     except (ValidationError, ValueError, DataError) as error:
         raise _invalid("cursor") from error
 

@@ -80,10 +80,6 @@ def explain(sql: str) -> Plan:
     (whole,) = json.loads(told) if isinstance(told, str) else told
     found = list(nodes(whole["Plan"]))
 
-    def rows(node: dict[str, Any]) -> int:
-        each = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-        return round(each * node["Actual Loops"])
-
     return Plan(
         indexes={node["Index Name"] for node in found if "Index Name" in node},
         scans={node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"},
@@ -92,6 +88,11 @@ def explain(sql: str) -> Plan:
         ),
         read=max(rows(node) for node in found if "Scan" in node["Node Type"]),
     )
+
+
+def rows(node: dict[str, Any]) -> int:
+    each = float(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+    return int(each * node["Actual Loops"])
 
 
 def read(api: APIClient, query: str) -> Plan:

@@ -452,7 +452,8 @@ def test_what_was_kept_before_sizes_were_written_down(bucket: ImageStorage, imag
 # --- adopt ----------------------------------------------------------------------------------------
 
 EVERYTHING = """
-TRUNCATE media_api_image, media_api_upload, media_api_pendingdeletion, media_api_installation, auth_user CASCADE
+TRUNCATE media_api_image, media_api_imagetag, media_api_upload, media_api_pendingdeletion, media_api_installation,
+auth_user CASCADE
 """
 
 
@@ -499,7 +500,7 @@ def test_every_row_is_rebuilt_from_the_bucket(
 def adoptable(bucket: ImageStorage, image: Image) -> dict[str, Any]:
     """Drop the row and nothing else; what `image.json` says."""
     sql("TRUNCATE media_api_image CASCADE")
-    sql("TRUNCATE media_api_usage")
+    sql("TRUNCATE media_api_imagetag, media_api_usage")
     told: dict[str, Any] = json.loads(bucket.read(key_of(image, "description")))
     return told
 
