@@ -226,6 +226,15 @@ class StorageUnavailable(Refusal):
     retry_after = 5
 
 
+class NotRemoved(StorageUnavailable):
+    """The bucket answered, and these objects stay there. The others that it was to remove are gone."""
+
+    def __init__(self, keys: set[str]) -> None:
+        super().__init__()
+        self.keys = keys
+        self.add_note(f"{len(keys)} objects stay, {min(keys)} among them.")
+
+
 class ForeignBucket(Exception):
     """The bucket is not this installation's, so nothing in it may be removed. For operators, never for clients."""
 

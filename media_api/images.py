@@ -5,9 +5,11 @@ same statement, and `purge` removes the objects afterwards, twice, because a wor
 """
 
 import json
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -16,7 +18,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from .exceptions import NotFound, PreconditionFailed, Trashed
+from .exceptions import NotFound, NotRemoved, PreconditionFailed, Trashed
 from .faults import fault_point
 from .holds import is_held, is_unconfirmed, running
 from .models import (
@@ -35,7 +37,9 @@ from .storage import image_storage
 log = structlog.get_logger(__name__)
 
 SECOND_LOOK = timedelta(hours=1)
-BATCH = 500
+PAUSE = timedelta(minutes=1)  # until the bucket is asked again to remove what it kept back
+TURN = 30  # seconds, half of those from one turn of the worker's clock to the next
+BATCH = 1000
 
 
 def change(
@@ -93,11 +97,12 @@ def restore(images: ImageQuerySet) -> int:
 
 
 def delete(images: ImageQuerySet) -> int:
-    """Gone at once: the rows now, the objects by a job of the same transaction. How many there were."""
+    """Gone at once: the rows now, the objects by jobs of the same transaction. How many there were."""
     with transaction.atomic():
         ids = list(images.select_for_update().values_list("id", flat=True))
         Image.objects.filter(id__in=ids).delete()
-        enqueue("purge", "image_id", ids)
+        batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+        enqueue("purge", "image_ids", batches)
         fault_point("deleting")
     fault_point("deleted")
     return len(ids)
@@ -172,56 +177,71 @@ def _find(image_id: uuid.UUID) -> Image | None:
 # --- its objects, once it is gone -----------------------------------------------------------------
 
 
-def purge(deletion_id: uuid.UUID) -> None:
-    """Remove the objects of a PendingDeletion that is due."""
-    _purge(PendingDeletion.objects.filter(id=deletion_id))
+def purge(ids: Iterable[uuid.UUID]) -> None:
+    """Remove the objects of those PendingDeletions that are due."""
+    _purge(PendingDeletion.objects.filter(id__in=ids))
 
 
 def purge_due() -> int:
-    """Every PendingDeletion that is due; the net below the jobs of `delete`."""
-    return _purge(PendingDeletion.objects.all())
+    """Every PendingDeletion that is due, as far as half a minute goes; the net below the jobs of `delete`. How many."""
+    looked_after, end = 0, time.monotonic() + TURN
+    while time.monotonic() < end and (count := _purge(PendingDeletion.objects.all())):
+        looked_after += count
+    return looked_after
 
 
 def _purge(deletions: QuerySet[PendingDeletion]) -> int:
-    """The bucket is asked once for many whether it `is_held`. How many were due."""
-    ids = list(deletions.filter(due_at__lte=Now()).values_list("id", flat=True)[:BATCH])
-    if not ids or is_held():
-        return 0
-    for deletion_id in ids:
-        _remove_objects(deletion_id)
-    return len(ids)
-
-
-def _remove_objects(deletion_id: uuid.UUID) -> None:
-    """Of a PendingDeletion that is still due; the row stays until a second look finds nothing.
+    """Look after up to BATCH that are due; how many there were.
 
     No lock is held during the bucket's calls, and none is needed: an id is never used twice, so what has neither an
     Image nor a living Upload never will. What still has one (an older backup was loaded) is asked about again later,
     and so is everything while a backup is running, which may have begun by now.
     """
-    pending = PendingDeletion.objects.filter(id=deletion_id, due_at__lte=Now()).first()
-    if pending is None:
-        return
-    if _is_wanted(deletion_id):
-        PendingDeletion.objects.filter(id=deletion_id).update(due_at=database_now() + SECOND_LOOK)
-        return
+    due = list(deletions.filter(due_at__lte=Now())[:BATCH])
+    if not due or is_held():
+        return 0
+    wanted = _wanted([pending.id for pending in due])
+    _put_off(wanted, SECOND_LOOK)
     if running().exists():
-        return
+        return 0
+    _remove_objects([pending for pending in due if pending.id not in wanted])
+    return len(due)
+
+
+def _wanted(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the ids that have an Image, or an Upload that may become one."""
+    images = Image.objects.order_by().filter(id__in=ids).values_list("id", flat=True)
+    uploads = Upload.objects.living().order_by().filter(id__in=ids).values_list("id", flat=True)
+    return {*images.union(uploads)}
+
+
+def _put_off(ids: Iterable[uuid.UUID], span: timedelta) -> None:
+    PendingDeletion.objects.filter(id__in=ids).update(due_at=Now() + span)
+
+
+def _remove_objects(pending: Sequence[PendingDeletion]) -> None:
+    """Of many at once. If the bucket keeps some back, they are asked about again soon, and the others do not wait."""
     storage = image_storage()
-    keys = list(storage.keys(image_prefix(deletion_id)))
+    keys = {each.id: list(storage.keys(image_prefix(each.id))) for each in pending}
     fault_point("purge_due")
-    storage.remove(keys)
+    try:
+        storage.remove(chain.from_iterable(keys.values()))
+    except NotRemoved as error:
+        kept_back = {image_id for image_id in keys if not error.keys.isdisjoint(keys[image_id])}
+        _put_off(kept_back, PAUSE)
+        _note_removal([each for each in pending if each.id not in kept_back], keys)
+        raise
     fault_point("purged")
-    if not keys and pending.removed_at:
-        pending.delete()
-        return
-    now = database_now()
-    PendingDeletion.objects.filter(id=deletion_id).update(removed_at=now, due_at=now + SECOND_LOOK)
-    log.info("image_purged", image_id=str(deletion_id), objects=len(keys))
+    _note_removal(pending, keys)
 
 
-def _is_wanted(image_id: uuid.UUID) -> bool:
-    return (
-        Image.objects.filter(id=image_id).exists()
-        or Upload.objects.living().filter(id=image_id).exists()
+def _note_removal(pending: Sequence[PendingDeletion], keys: dict[uuid.UUID, list[str]]) -> None:
+    """A row stays until a second look finds nothing; nor does it go if the image was deleted again meanwhile."""
+    over = {each.id for each in pending if each.removed_at and not keys[each.id]}
+    PendingDeletion.objects.filter(id__in=over, removed_at__isnull=False).delete()
+    removed = [each.id for each in pending if each.id not in over]
+    PendingDeletion.objects.filter(id__in=removed).update(
+        removed_at=Now(), due_at=Now() + SECOND_LOOK
     )
+    for image_id in removed:
+        log.info("image_purged", image_id=str(image_id), objects=len(keys[image_id]))

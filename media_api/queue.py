@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,20 +32,30 @@ OUTAGES = (
 )
 
 
-def enqueue(task: str, argument: str, ids: Iterable[uuid.UUID], *, priority: int = 0) -> None:
-    """Add a job for each id, by the name of the task; of a higher priority it is done before others.
+def enqueue(
+    task: str,
+    argument: str,
+    values: Iterable[uuid.UUID | Sequence[uuid.UUID]],
+    *,
+    priority: int = 0,
+) -> None:
+    """Add a job for each id, or list of ids, by the name of the task; of a higher priority it is done before others.
 
     The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
     """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     try:
         app.configure_task(task, allow_unknown=False, priority=priority).batch_defer(
-            *({argument: str(id), "request_id": request_id} for id in ids)
+            *({argument: _told(value), "request_id": request_id} for value in values)
         )
     except ConnectorException as error:
         if isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
             raise DatabaseUnavailable from error
         raise
+
+
+def _told(value: uuid.UUID | Sequence[uuid.UUID]) -> str | list[str]:
+    return str(value) if isinstance(value, uuid.UUID) else [str(id) for id in value]
 
 
 def arguments(task: str, argument: str) -> set[str]:

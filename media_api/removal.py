@@ -110,7 +110,7 @@ def _given_up(finding: Finding, before: datetime) -> bool:
         if find(image_id) or explained(image_id):
             return False
         PendingDeletion.objects.create(id=image_id)
-    images.purge(image_id)
+    images.purge([image_id])
     return True
 
 

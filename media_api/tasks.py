@@ -5,7 +5,7 @@ are given up after TRIES, and the clock meets what they leave: `check_content` m
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,12 +39,18 @@ class UntilDone(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         is_last = self.tries is not None and job.attempts + 1 >= self.tries
         if is_last and not isinstance(exception, OUTAGES):
-            log.error("job_given_up", task=job.task_name, **job.task_kwargs, exc_info=exception)
+            log.error("job_given_up", task=job.task_name, **told(job), exc_info=exception)
             return None
-        log.warning("job_retried", task=job.task_name, **job.task_kwargs, exc_info=exception)
+        log.warning("job_retried", task=job.task_name, **told(job), exc_info=exception)
         failed_at = getattr(exception, "failed_at", datetime.now(UTC))
         wait = timedelta(seconds=min(2 ** min(job.attempts, 10), LONGEST_WAIT))
         return RetryDecision(retry_at=failed_at + wait)
+
+
+def told(job: Job) -> dict[str, Any]:
+    """Its arguments, as they fit on a line: of a list the length."""
+    arguments = job.task_kwargs.items()
+    return {name: len(value) if isinstance(value, list) else value for name, value in arguments}
 
 
 def dated(do: Callable[[], Any], *_: Any) -> Any:
@@ -73,9 +79,10 @@ def describe(*, image_id: str, request_id: str = "") -> None:
 
 
 @app.task(name="purge", retry=UntilDone(tries=TRIES), task_middleware=[dated])
-def purge(*, image_id: str, request_id: str = "") -> None:
-    with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
-        images.purge(uuid.UUID(image_id))
+def purge(*, image_ids: Sequence[str] = (), image_id: str = "", request_id: str = "") -> None:
+    """`image_id` is that of a job which waited when the service was upgraded."""
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        images.purge([uuid.UUID(text) for text in image_ids or [image_id]])
 
 
 def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:

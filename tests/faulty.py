@@ -6,6 +6,7 @@
 A fault is what is done with one request: it may ask the store, answer, and cut the connection.
 """
 
+import re
 import socket
 import struct
 import threading
@@ -177,6 +178,18 @@ def emptied(exchange: Exchange) -> None:
         exchange.answer(error(404, "NoSuchKey"))
     else:
         healthy(exchange)
+
+
+def png_kept_back(exchange: Exchange) -> None:
+    """A DeleteObjects that is answered as if it had removed all but what ends on .png."""
+    told = "".join(
+        f"<Error><Key>{key}</Key><Code>AccessDenied</Code></Error>"
+        if key.endswith(".png")
+        else f"<Deleted><Key>{key}</Key></Deleted>"
+        for key in re.findall("<Key>(.+?)</Key>", exchange.sent.decode())
+    )
+    body = f"<?xml version='1.0'?><DeleteResult>{told}</DeleteResult>"
+    exchange.answer(Answer(200, {"Content-Type": "application/xml"}, body.encode()))
 
 
 def somebody_else(exchange: Exchange) -> None:

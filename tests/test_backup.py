@@ -248,7 +248,7 @@ def test_what_is_purged_stays_in_it_until_it_is_said(full: ImageStorage, place: 
     run("backup", place)
     image = Image.objects.all()[0]
     images.delete(Image.objects.filter(id=image.id))
-    images.purge(image.id)
+    images.purge([image.id])
     run("backup", place, "--prune")
     assert (place / image.path).exists()  # it is looked for once more in the bucket
     PendingDeletion.objects.update(due_at=database_now())

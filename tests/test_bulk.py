@@ -1,6 +1,7 @@
 """Many images at once: each id gets an answer of its own."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -10,7 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from media_api.models import Image, uuid7
+from media_api import images
+from media_api.models import Image, PendingDeletion, uuid7
 from media_api.storage import ImageStorage
 from tests import pictures
 from tests.conftest import Work, client_of, objects
@@ -159,13 +161,29 @@ def test_lists_of_ids_that_are_not_allowed(api: APIClient, action: str, ids: Any
     assert all(error["pointer"].startswith("/ids") for error in answer.json()["errors"])
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", [*ACTIONS, "delete?permanent=true"])
 def test_a_thousand_cost_no_more_queries_than_two(api: APIClient, alice: User, action: str) -> None:
-    rows = [image(alice).id for _ in range(60)]
-    counts = []
-    for wanted in rows[:2], rows[2:]:
-        do(api, "links", [uuid7()])
-        with CaptureQueriesContext(connection) as seen:
-            do(api, action, wanted)
-        counts.append(len(seen))
-    assert counts[0] == counts[1]
+    rows = [image(alice).id for _ in range(1002)]
+    do(api, "links", [uuid7()])
+    few, many = (statements(partial(do, api, action, wanted)) for wanted in (rows[:2], rows[2:]))
+    assert len(few) == len(many)
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_thousand_are_deleted_by_five_statements_and_purged_by_five(
+    api: APIClient, alice: User
+) -> None:
+    """Beside those about who asks and how often, and whether anything is removed for now."""
+    rows = [image(alice).id for _ in range(1000)]
+    deleting = statements(partial(do, api, "delete?permanent=true", rows))
+    assert not Image.objects.exists()
+    purging = statements(partial(images.purge, rows))
+    assert not PendingDeletion.objects.filter(removed_at=None).exists()
+    assert len([sql for sql in deleting if "_image" in sql or "procrastinate" in sql]) <= 5
+    assert len([sql for sql in purging if "_pendingdeletion" in sql or "_image" in sql]) <= 5
+
+
+def statements(do: Callable[[], object]) -> list[str]:
+    with CaptureQueriesContext(connection) as seen:
+        do()
+    return [query["sql"] for query in seen]

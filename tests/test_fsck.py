@@ -310,7 +310,7 @@ def test_it_looks_again_at_what_changed_while_it_looked(
     def then_deleted(image_id: Any) -> Image | None:
         found = find(image_id)
         images.delete(Image.objects.filter(id=image_id))
-        images.purge(image_id)
+        images.purge([image_id])
         return found
 
     monkeypatch.setattr(fsck, "find", then_deleted)

@@ -14,10 +14,10 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 
 from media_api.epoch import claim_bucket
-from media_api.exceptions import ForeignBucket, StorageUnavailable
+from media_api.exceptions import ForeignBucket, NotRemoved, StorageUnavailable
 from media_api.presign import presign
 from media_api.storage import EPOCH_KEY, IMMUTABLE, ImageStorage, Part, image_storage
-from tests import pictures
+from tests import faulty, pictures
 from tests.conftest import emptied, objects, storage_options, store_down, stored_on
 from tests.sending import sha256
 from tests.services import HOST, Store
@@ -85,6 +85,45 @@ def test_what_is_removed_is_gone_and_may_be_removed_again(bucket: ImageStorage) 
     for _ in range(2):
         bucket.remove(["images/1/a", "images/2/none"])
     assert list(bucket.keys("")) == ["images/1/b"]
+
+
+def test_more_are_removed_than_a_store_removes_at_once(
+    bucket: ImageStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("media_api.storage.MOST_KEYS", 2)
+    keys = [f"images/{number}/ä &+<.png" for number in range(5)]
+    for key in keys:
+        bucket.keep(key, b"x", content_type="image/png")
+    bucket.remove(keys[:4])
+    assert list(bucket.keys("")) == keys[4:]
+    bucket.remove([])
+
+
+def test_what_the_store_does_not_say_to_be_removed_is_not(rclone: Store) -> None:
+    proxy = faulty.Faulty(rclone)
+    with stored_on(proxy.seen) as bucket:
+        with proxy.failing(faulty.png_kept_back), pytest.raises(NotRemoved) as refusal:
+            bucket.remove(["images/1/a.png", "images/1/a.webp"])
+        assert refusal.value.keys == {"images/1/a.png"}
+        with proxy.failing(faulty.captured), pytest.raises(StorageUnavailable):
+            bucket.remove(["images/1/a.webp"])
+    proxy.close()
+
+
+def test_removal_is_asked_for_in_the_words_of_older_stores(rclone: Store) -> None:
+    """Which want an MD5 and know no CRC-32."""
+    sent = []
+
+    def look(exchange: faulty.Exchange) -> None:
+        sent.append({name.lower() for name in exchange.headers})
+        faulty.healthy(exchange)
+
+    proxy = faulty.Faulty(rclone)
+    with stored_on(proxy.seen) as bucket, proxy.failing(look):
+        bucket.remove(["images/none"])
+    proxy.close()
+    assert "content-md5" in sent[0]
+    assert not any("checksum" in name for name in sent[0])
 
 
 def test_to_make_the_bucket_may_be_repeated(bucket: ImageStorage) -> None:

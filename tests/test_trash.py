@@ -14,11 +14,13 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
 
 from media_api import images, sweeps
-from media_api.exceptions import ForeignBucket, StorageUnavailable
+from media_api.exceptions import ForeignBucket, NotRemoved, StorageUnavailable
 from media_api.models import Image, Installation, PendingDeletion, Upload, database_now, uuid7
+from media_api.queue import enqueue
 from media_api.storage import EPOCH_KEY, ImageStorage
-from tests import pictures
+from tests import faulty, pictures
 from tests.conftest import Work, objects, store_down, stored_on
+from tests.faulty import Exchange, Faulty
 from tests.sending import API, announce, put, read, refusal, send, send_directly
 from tests.services import Store
 
@@ -301,7 +303,43 @@ def test_a_permanent_delete_is_purged_by_a_job(
     image = keep(alice)
     api.delete(f"{API}/images/{image.id}?permanent=true")
     (job,) = ProcrastinateJob.objects.filter(task_name="purge")
-    assert job.args["image_id"] == str(image.id)
+    assert job.args["image_ids"] == [str(image.id)]
+
+
+def test_a_job_from_before_the_upgrade_is_done(
+    alice: User, keep: Keep, work: Work, storage: ImageStorage
+) -> None:
+    """Then each image had its own."""
+    image = keep(alice)
+    sql("DELETE FROM media_api_image")
+    enqueue("purge", "image_id", [image.id])
+    work()
+    assert objects(storage) == []
+    assert not ProcrastinateJob.objects.exists()
+
+
+def test_what_the_bucket_keeps_back_is_asked_about_again_and_the_rest_does_not_wait(
+    alice: User, keep: Keep, storage: ImageStorage, rclone: Store
+) -> None:
+    kept_back, removed = keep(alice, pictures.png()).id, keep(alice).id
+    Image.objects.all().delete()
+    proxy = Faulty(rclone)
+    with stored_on(proxy.seen), proxy.failing(faulty.png_kept_back, removing):
+        with pytest.raises(NotRemoved):
+            images.purge_due()
+        assert images.purge_due() == 0
+    proxy.close()
+    pending = {row.id: row for row in PendingDeletion.objects.all()}
+    assert pending[removed].removed_at
+    assert pending[kept_back].removed_at is None
+    assert timedelta() < pending[kept_back].due_at - database_now() < timedelta(minutes=1)
+    an_hour_later()
+    images.purge_due()
+    assert objects(storage) == []
+
+
+def removing(exchange: Exchange) -> bool:
+    return exchange.command == "POST"
 
 
 def test_what_has_a_row_is_not_purged(
@@ -333,7 +371,7 @@ def test_a_purge_waits_for_the_store(
 
 
 def test_a_purge_of_nothing_is_fine(storage: ImageStorage) -> None:
-    images.purge(uuid7())
+    images.purge([uuid7()])
     assert images.purge_due() == 0
 
 
