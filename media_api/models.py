@@ -163,6 +163,12 @@ class Upload(Labelled):
         indexes = [
             models.Index(F("owner"), F("created_at").desc(), F("id").desc(), name="upload_owner"),
             models.Index("expires_at", name="upload_expiry", condition=~Q(state="staged")),
+            models.Index(
+                "owner",
+                "state",
+                name="upload_living",
+                condition=Q(state__in=["announced", "staged"]),
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(size__gt=0), name="upload_size_positive"),
@@ -326,6 +332,7 @@ class Image(Labelled):
             models.Index(
                 "owner", "date", "id", name="image_trash", condition=Q(trashed_at__isnull=False)
             ),
+            models.Index("trashed_at", name="image_trashed", condition=Q(trashed_at__isnull=False)),
             models.Index("owner", "sha256", name="image_copies"),
             models.Index("checked_at", name="image_checked"),
             GinIndex("tags", name="image_tags"),
