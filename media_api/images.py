@@ -222,7 +222,7 @@ def _put_off(ids: Iterable[uuid.UUID], span: timedelta) -> None:
 def _remove_objects(pending: Sequence[PendingDeletion]) -> None:
     """Of many at once. If the bucket keeps some back, they are asked about again soon, and the others do not wait."""
     storage = image_storage()
-    keys = {each.id: list(storage.keys(image_prefix(each.id))) for each in pending}
+    keys = {each.id: _keys(each) for each in pending}
     fault_point("purge_due")
     try:
         storage.remove(chain.from_iterable(keys.values()))
@@ -233,6 +233,13 @@ def _remove_objects(pending: Sequence[PendingDeletion]) -> None:
         raise
     fault_point("purged")
     _note_removal(pending, keys)
+
+
+def _keys(pending: PendingDeletion) -> list[str]:
+    """At the first look what the row of the image knew, if it had one. To list each would take most of the time."""
+    if pending.keys and not pending.removed_at:
+        return pending.keys
+    return list(image_storage().keys(image_prefix(pending.id)))
 
 
 def _note_removal(pending: Sequence[PendingDeletion], keys: dict[uuid.UUID, list[str]]) -> None:

@@ -408,13 +408,17 @@ def description_key(image_id: uuid.UUID) -> str:
 class PendingDeletion(models.Model):
     """The objects below `images/<id>/` are to be removed, and looked for once more an hour later.
 
-    Written by triggers (migrations 0002 and 0012), and by `fsck --remove-unknown` for what no row explains. The second
-    look meets what a paused worker wrote after the first.
+    Written by triggers (migrations 0002, 0012 and 0013), and by `fsck --remove-unknown` for what no row explains. The
+    `keys` of an image that was kept are known; else they are listed. The second look, which always lists, meets what a
+    paused worker wrote after the first.
     """
 
     id = models.UUIDField(primary_key=True)
     due_at = models.DateTimeField(db_default=Now())
     removed_at = models.DateTimeField(null=True, editable=False)
+    keys = ArrayField(
+        models.TextField(), db_default=[], editable=False, help_text="What its row says it had."
+    )
 
     class Meta:
         ordering = ["due_at"]

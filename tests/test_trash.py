@@ -191,10 +191,13 @@ def test_the_objects_follow_the_row(
     storage: ImageStorage,
     way: Callable[[Image, APIClient], None],
 ) -> None:
-    image, other = keep(alice), keep(mallory)
+    image, other = keep(alice, pictures.jpeg(700, 500, comment=b"of a day in May")), keep(mallory)
     image_id, link = image.id, read(api, str(image.id))["original"]["url"]
+    own = set(storage.keys(f"images/{image_id}/"))
+    assert len(own) == 5  # two renditions, a stripped copy
     way(image, api)
-    assert PendingDeletion.objects.get().id == image_id
+    pending = PendingDeletion.objects.get()
+    assert (pending.id, set(pending.keys)) == (image_id, own)
     images.purge_due()
     assert httpx2.get(link).status_code == 404
     assert {key.split("/")[1] for key in objects(storage)} == {str(other.id)}
