@@ -184,9 +184,9 @@ def put_derived(image_id: uuid.UUID, file: BinaryIO, facts: sandbox.Facts) -> De
             copy.seek(0)
             storage.keep(key, copy, content_type=facts.content_type)
         derived[last_part(key)] = {"size": size, "sha256": sha256}
-    for rendition in facts.renditions:
-        key, body = rendition_key(image_id, rendition.side), rendition.body
-        storage.keep(key, body, content_type=RENDITION_TYPE)
+    renditions = {rendition_key(image_id, each.side): each.body for each in facts.renditions}
+    storage.keep_all(renditions, content_type=RENDITION_TYPE)
+    for key, body in renditions.items():
         derived[last_part(key)] = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
     return derived
 

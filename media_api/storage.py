@@ -15,6 +15,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,7 @@ EPOCH_KEY, TURN_KEY = f"{META}epoch", f"{META}turn"
 CHUNK = 256 * 1024
 MISSING = {"NoSuchKey", "NoSuchUpload"}
 MD5 = re.compile("[0-9a-f]{32}")
+AT_ONCE = 4  # objects that are put beside each other
 MOST_KEYS = 1000  # that one DeleteObjects may name
 PROBE_TIMEOUT = 2.0  # seconds
 
@@ -100,6 +102,7 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         self.viewer = Credentials(self.access_key, self.secret_key)
         self.uploader = Credentials(*upload_credentials)
         self._lock = threading.Lock()
+        self._beside = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="put")
         self._client: S3Client | None = None
         self._signers: dict[str, Signer] = {}
 
@@ -276,6 +279,16 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         self._put(key, file, ContentType=content_type, CacheControl=caching)
         fault_point("object_kept")
 
+    def keep_all(self, bodies: Mapping[str, bytes], *, content_type: str) -> None:
+        """Keep several beside each other. None is on its way any more when this ends, also if one has failed."""
+        puts = [
+            self._beside.submit(self.keep, key, body, content_type=content_type)
+            for key, body in bodies.items()
+        ]
+        wait(puts)
+        for put in puts:
+            put.result()
+
     def read(self, key: str) -> bytes:
         """A small object, whole. Raises FileNotFoundError."""
         with answered():
@@ -337,22 +350,33 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         return (stored.key for stored in self.objects(prefix))
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove objects, a thousand a call; what is not there is fine. Raises NotRemoved for those that stay.
-
-        The answer is 200 with the errors inside (S3, DeleteObjects): only what it names as deleted is gone.
-        """
+        """Remove objects, a thousand a call; what is not there is fine. Raises NotRemoved for those that stay."""
         left, stay = iter(keys), set[str]()
-        while batch := list(islice(left, MOST_KEYS)):
-            with answered():
-                answer = self.client.delete_objects(
-                    Bucket=self.bucket_name, Delete={"Objects": [{"Key": key} for key in batch]}
-                )
-            gone = {deleted["Key"] for deleted in answer.get("Deleted", [])}
-            gone |= {error["Key"] for error in answer.get("Errors", []) if error["Code"] in MISSING}
-            stay |= {*batch} - gone
+        while batch := set(islice(left, MOST_KEYS)):
+            stay |= batch - self._removed(batch)
             fault_point("object_removed")
         if stay:
             raise NotRemoved(stay)
+
+    def _removed(self, keys: set[str]) -> set[str]:
+        """Those that are gone. An answer of 200 has errors inside (S3, DeleteObjects), so what it does not name is not.
+
+        What XML cannot say (Extensible Markup Language 1.0, 2.2) is removed by itself.
+        """
+        unspeakable = {key for key in keys if not key.isprintable()}
+        for key in unspeakable:
+            with answered(missing_is_fine=True):
+                self.client.delete_object(Bucket=self.bucket_name, Key=key)
+        if keys == unspeakable:
+            return keys
+        with answered():
+            answer = self.client.delete_objects(
+                Bucket=self.bucket_name,
+                Delete={"Objects": [{"Key": key} for key in keys - unspeakable]},
+            )
+        gone = {deleted["Key"] for deleted in answer.get("Deleted", [])}
+        missing = {error["Key"] for error in answer.get("Errors", []) if error["Code"] in MISSING}
+        return unspeakable | gone | missing
 
     def make_bucket(self) -> bool:
         """Make the bucket unless it is there; whether it was made."""

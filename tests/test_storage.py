@@ -62,6 +62,27 @@ def test_type_and_caching_are_kept(bucket: ImageStorage) -> None:
     assert head["Metadata"] == {} or set(head["Metadata"]) == {"mtime"}
 
 
+def test_many_are_kept_beside_each_other(bucket: ImageStorage) -> None:
+    bodies = {f"images/1/{number}.webp": bytes([number]) * 1000 for number in range(10)}
+    bucket.keep_all(bodies, content_type="image/webp")
+    assert {key: bucket.read(key) for key in bucket.keys("images/")} == bodies
+    bucket.keep_all({}, content_type="image/webp")
+
+
+def test_when_one_is_not_kept_the_others_are_not_on_their_way_any_more(
+    storage: ImageStorage, rclone: Store
+) -> None:
+    def some_fail(exchange: faulty.Exchange) -> None:
+        (faulty.slow_down if "/320" in exchange.path else faulty.late)(exchange)
+
+    proxy = faulty.Faulty(rclone)
+    with stored_on(proxy.seen) as bucket, proxy.failing(some_fail):
+        with pytest.raises(StorageUnavailable):
+            bucket.keep_all({"images/1/320": b"x", "images/1/640": b"x"}, content_type="a/b")
+        assert objects(storage) == ["images/1/640"]
+    proxy.close()
+
+
 def test_what_is_not_there(bucket: ImageStorage) -> None:
     assert bucket.size_of("images/none") is None
     assert list(bucket.keys("images/")) == []
@@ -91,7 +112,9 @@ def test_more_are_removed_than_a_store_removes_at_once(
     bucket: ImageStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("media_api.storage.MOST_KEYS", 2)
-    keys = [f"images/{number}/ä &+<.png" for number in range(5)]
+    keys = [
+        f"images/{number}/{name}" for number, name in enumerate(["a", "ä &+<", "b\x1b", "c", "d"])
+    ]
     for key in keys:
         bucket.keep(key, b"x", content_type="image/png")
     bucket.remove(keys[:4])
