@@ -55,7 +55,7 @@ SELECT DISTINCT owner_id, tag, date, id FROM media_api_image, unnest(tags) AS ta
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("media_api", "0012_announced_leaves_nothing"),
+        ("media_api", "0013_bulk_removal"),
     ]
 
     operations = [
@@ -122,7 +122,5 @@ class Migration(migrations.Migration):
                 output_field=SearchVectorField(),
             ),
         ),
-        migrations.AddIndex(
-            model_name="image", index=GinIndex(fields=["words"], name="image_words")
-        ),
+        migrations.AddIndex(model_name="image", index=GinIndex("words", name="image_words")),
     ]
