@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from statistics import median, quantiles
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -54,6 +55,16 @@ def load(
     if failures:
         raise failures[0]
     return Load(len(times) / (perf_counter() - start), times)
+
+
+def head_of(url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an answer."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc)
+    connection.request("GET", parts.path, headers=dict(headers))
+    answer = connection.getresponse()
+    connection.close()
+    return dict(answer.headers)
 
 
 class Client:

@@ -60,6 +60,12 @@ class World:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             yield connection.cursor()
 
+    def is_filled(self) -> bool:
+        """Whether `fill` was here, and came to its end."""
+        with self.rows() as cursor:
+            cursor.execute("SELECT to_regclass('obvious_date')")
+            return cursor.fetchone() != (None,)
+
     @contextmanager
     def serving(
         self,

@@ -14,7 +14,7 @@ from rest_framework.serializers import BaseSerializer
 
 from media_api import uploads, verdicts
 from media_api.exceptions import Malformed, NotFound
-from media_api.models import IdempotencyKey, Image, Upload
+from media_api.models import IdempotencyKey, Image, Upload, image_prefix
 from media_api.serializers import ImageDetailSerializer, UploadSerializer
 from media_api.storage import image_storage
 
@@ -86,13 +86,13 @@ def own_upload(request: Request, upload_id: uuid.UUID) -> Upload | Image:
     return found
 
 
-def etag(image: Image) -> str:
+def etag(image_id: uuid.UUID, version: int) -> str:
     """The row's version and the moment its links began: both together are what the JSON depends on."""
-    return f'"{image.version}.{image_storage().window_start(image.path)}"'
+    return f'"{version}.{image_storage().window_start(image_prefix(image_id))}"'
 
 
 def answer_image(image: Image, *, status: int = 200) -> Response:
-    headers = {"ETag": etag(image)}  # first: it is not to be newer than the links
+    headers = {"ETag": etag(image.id, image.version)}  # first: it is not to be newer than the links
     response = Response(ImageDetailSerializer(image).data, status=status, headers=headers)
     if status == 201:
         response["Location"] = f"{settings.PUBLIC_URL}/api/v1/images/{image.id}"
