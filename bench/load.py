@@ -33,15 +33,19 @@ def load(
     clients: int = 1,
     seconds: float = 1.0,
     status: int = 200,
+    patience: float = 60.0,
 ) -> Load:
-    """GET `url` again and again by so many clients for so long. AssertionError for another status."""
+    """GET `url` again and again by so many clients for so long.
+
+    Raises AssertionError for another status, TimeoutError if one is not answered in `patience` seconds.
+    """
     times: list[float] = []
     failures: list[Exception] = []
     start = perf_counter()
 
     def run() -> None:
         try:
-            with Client(url, headers or {}) as client:
+            with Client(url, headers or {}, patience) as client:
                 while perf_counter() - start < seconds:
                     times.append(client.get(status))
         except Exception as error:
@@ -70,12 +74,12 @@ def head_of(url: str, headers: Mapping[str, str]) -> dict[str, str]:
 class Client:
     """One connection and one request, which is sent as the same bytes each time."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], patience: float) -> None:
         parts = urlsplit(url)
         lines = [f"GET {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.request = "\r\n".join([*lines, "", ""]).encode()
-        self.socket = socket.create_connection((parts.hostname, parts.port))
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> "Client":

@@ -1,15 +1,44 @@
-"""How long `manage.py serve` takes until it is ready, and what its processes weigh when idle."""
+"""From the start of `manage.py serve` until it is ready, what idle processes weigh, and what an import costs."""
 
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 
+from bench.table import Row, in_turns, report
+from bench.world import world
 from project.embedded.addresses import free_port
 from tests.serving import READY, Service
 
-WARM_STARTS = 3
+WARM_STARTS = 5
 SETTLED = 5.0  # seconds until nobody is loading any more
+
+
+def rows() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        service = Service(Path(folder, "data"), port=free_port("127.0.0.1"))
+        try:
+            cold = seconds_to_ready(service)
+            warm = median(warm_start(service) for _ in range(WARM_STARTS))
+            time.sleep(SETTLED)
+            family = service.family()
+            size = sum(map(proportional_size, family))
+        finally:
+            service.kill()
+    work = "start to ready, warm"
+    yield Row(11, work, f"cold: {cold:.1f} s", f"{warm:.1f} s", "<= 4 s", warm <= 4)
+    work = f"memory of {len(family)} idle processes"
+    yield Row(11, work, "", f"{size} MiB PSS", "<= 450 MB", size * 1.048576 <= 450)
+    with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as found:
+        ratio, own, theirs = in_turns(
+            partial(seconds_to_import, "project.wsgi", found.environment),
+            partial(seconds_to_import, "bench.peers.obvious", found.environment | found.chosen),
+        )
+    yield Row(11, "import", f"the obvious: {own:.2f} to {theirs:.2f} s", str(ratio))
 
 
 def seconds_to_ready(service: Service) -> float:
@@ -30,21 +59,11 @@ def proportional_size(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) // 1024
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        service = Service(Path(folder, "data"), port=free_port("127.0.0.1"))
-        try:
-            cold = seconds_to_ready(service)
-            warm = median(warm_start(service) for _ in range(WARM_STARTS))
-            time.sleep(SETTLED)
-            family = service.family()
-            size = sum(map(proportional_size, family))
-        finally:
-            service.kill()
-    print(f"{'cold start to ready':<34}{cold:>8.1f} s")
-    print(f"{f'warm start, median of {WARM_STARTS}':<34}{warm:>8.1f} s")
-    print(f"{f'{len(family)} idle processes (PSS)':<34}{size:>6} MiB")
+def seconds_to_import(module: str, environment: Mapping[str, str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {module}"], env=environment, check=True)
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":
-    main()
+    report(rows())

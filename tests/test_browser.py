@@ -22,9 +22,9 @@ from media_api.storage import ImageStorage
 from media_api.uploads import Announcement, announce, receive
 from tests import pictures
 from tests.serving import wait_until
+from tests.viewing import OPTIONS, views
 
 MiB = 1024 * 1024
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 DROP = """
 (files) => {
@@ -237,6 +237,15 @@ def test_pages_fit_and_break_no_rule(open_page: Any, alice: User, worker: None, 
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
     expect(page.locator(".opblock").first).to_be_visible()
+
+
+def test_a_page_that_is_seen_again_asks_the_bucket_for_nothing(
+    open_page: Any, worker: None
+) -> None:
+    page = open_page("/upload/")
+    drop(page, cat=pictures.jpeg(400, 300), dog=pictures.jpeg(300, 400))
+    expect(page.get_by_text("2 pictures kept.")).to_be_visible()
+    assert views(page, "/") == (2, 0)
 
 
 def test_what_waits_is_shown_when_it_is_kept(
