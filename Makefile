@@ -31,7 +31,7 @@ lint: .venv/.with-lint
 	$(DEPLOYED) $(BIN)/python -W ignore manage.py makemigrations --check
 	$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-bench: .venv/.with-test staticfiles/staticfiles.json
+bench: .venv/.with-test staticfiles/staticfiles.json bench/.peers/.installed
 	@for file in bench/[a-z]*.py; do \
 		echo; $(BIN)/python -m bench.$$(basename $$file .py) || exit 1; \
 	done
@@ -52,6 +52,14 @@ chaos: .venv/.with-test staticfiles/staticfiles.json
 			{ echo "Shoebox needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }; \
 		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
 	} && $$uv sync --frozen --inexact --quiet $(GROUPS)
+	@touch $@
+
+# What the measurements stand beside, in an environment of its own.
+bench/.peers/.installed: bench/peers/requirements.txt bench/peers/package.json bench/peers/package-lock.json
+	@$(PYTHON) -m venv bench/.peers
+	@bench/.peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@cp bench/peers/package.json bench/peers/package-lock.json bench/.peers
+	@npm ci --prefix bench/.peers --silent --no-audit --no-fund
 	@touch $@
 
 staticfiles/staticfiles.json: uv.lock $(STATIC)
