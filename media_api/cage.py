@@ -1,6 +1,6 @@
 """The other side of `sandbox`: a process that forks a child for each picture and locks it up.
 
-Started as `python -m media_api.cage` with an empty environment and a socket as its stdin, it has
+Started as `python -m media_api.cage` with nothing of ours in its environment and a socket as its stdin, it has
 nothing to give away: no secret, no database, no network connection. It has one thread and has read
 one picture of each kind, so a child begins warm, and needs no file but its picture.
 

@@ -42,6 +42,7 @@ from .sides import SIDES, fit, rendition_sides
 from .stripping import Cut
 
 PLACEHOLDER_SIDE = 16
+WELL_ENCODED = 640  # sides up to this one
 REDUCED = (2 * SIDES[-1]) ** 2  # pixels of a JPEG at its reduced scale, at most
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
@@ -141,14 +142,15 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
     picture, outline = _open(file, kind, outline)
     _refuse_beyond(limits, kind, outline)
     upright, width, height, orientation = _decode(picture)
+    steps = _steps(upright, width, height)
     return Facts(
         content_type=kind.content_type,
         extension=kind.extension,
         width=width,
         height=height,
         frames=outline.frames,
-        placeholder=_placeholder(upright),
-        renditions=_draw(upright, width, height),
+        placeholder=_placeholder(steps[min(steps)]),
+        renditions=tuple(_rendition(side, step) for side, step in sorted(steps.items())),
         cuts=_cuts(file, kind, orientation),
     )
 
@@ -313,6 +315,8 @@ def _shrink(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     """The picture as RGB or RGBA, its colours as the embedded profile means them."""
+    if not profile and picture.mode in ("RGB", "RGBA"):
+        return picture
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
     colours = picture.convert(picture.mode.removesuffix("A"))
     colours = _by_profile(colours, profile) or colours.convert("RGB")
@@ -361,26 +365,32 @@ def _cuts(file: BinaryIO, kind: Kind, orientation: int) -> tuple[Cut, ...]:
     return tuple(cuts)
 
 
-def _draw(picture: Image.Image, width: int, height: int) -> tuple[Rendition, ...]:
-    """Step down from the largest rendition, each made from the one before; smallest first."""
-    renditions: list[Rendition] = []
-    for side in reversed(rendition_sides(width, height)):
-        picture = _shrink(picture, fit(width, height, side))
-        renditions.insert(0, Rendition(side, *picture.size, body=_webp(picture, quality=80)))
-    return tuple(renditions)
+def _steps(picture: Image.Image, width: int, height: int) -> dict[int, Image.Image]:
+    """By their sides, from the largest down, each made from the one before."""
+    *smaller, largest = rendition_sides(width, height)
+    steps = {largest: picture}
+    for side in reversed(smaller):
+        steps[side] = picture = _shrink(picture, fit(width, height, side))
+    return steps
+
+
+def _rendition(side: int, picture: Image.Image) -> Rendition:
+    """Beside method 2, method 4 takes 5 % less bytes and twice as long: the small ones can afford it."""
+    method = 4 if side <= WELL_ENCODED else 2
+    return Rendition(side, *picture.size, body=_webp(picture, quality=80, method=method))
 
 
 def _placeholder(picture: Image.Image) -> str:
     tiny = _shrink(picture, fit(*picture.size, PLACEHOLDER_SIDE))
-    return "data:image/webp;base64," + b64encode(_webp(tiny, quality=40)).decode()
+    return "data:image/webp;base64," + b64encode(_webp(tiny, quality=40, method=2)).decode()
 
 
-def _webp(picture: Image.Image, *, quality: int) -> bytes:
-    """Encode the pixels alone. Method 2 takes half the time of 4 for 5 % more bytes."""
+def _webp(picture: Image.Image, *, quality: int, method: int) -> bytes:
+    """Encode the pixels alone."""
     picture.info.clear()  # Pillow would write a profile from here
     body = BytesIO()
     try:
-        picture.save(body, "WEBP", quality=quality, method=2)
+        picture.save(body, "WEBP", quality=quality, method=method)
     except ValueError as error:  # "encoding error 1", libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY
         raise MemoryError from error
     return body.getvalue()
