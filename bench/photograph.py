@@ -6,9 +6,7 @@ of the same size they take as many bytes and as long, within a third, in each of
 """
 
 from functools import cache
-from io import BytesIO
 from random import Random
-from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
@@ -20,7 +18,7 @@ TILE = 512
 
 
 @cache
-def photograph(width: int, height: int, *, seed: int = 0) -> Image.Image:
+def photograph(width: int, height: int, *, grain: int = GRAIN, seed: int = 0) -> Image.Image:
     random = Random(seed)
     light = Image.frombytes("RGB", (8, 6), random.randbytes(8 * 6 * 3))
     picture = light.resize((width, height), Image.Resampling.BICUBIC)
@@ -33,11 +31,11 @@ def photograph(width: int, height: int, *, seed: int = 0) -> Image.Image:
         assert isinstance(colour, tuple)
         near = tuple(int(level + random.gauss(0, SPREAD)) for level in colour)
         draw.ellipse((x - across, y - down, x + across, y + down), fill=near)
-    return _grained(picture.filter(ImageFilter.GaussianBlur(0.8)), random)
+    return _grained(picture.filter(ImageFilter.GaussianBlur(0.8)), grain, random)
 
 
-def _grained(picture: Image.Image, random: Random) -> Image.Image:
-    noise = bytes(int(random.gauss(128, GRAIN)) for _ in range(TILE * TILE))
+def _grained(picture: Image.Image, grain: int, random: Random) -> Image.Image:
+    noise = bytes(int(random.gauss(128, grain)) for _ in range(TILE * TILE))
     tile = Image.merge("RGB", [Image.frombytes("L", (TILE, TILE), noise)] * 3)
     for top in range(0, picture.height, TILE):
         for left in range(0, picture.width, TILE):
@@ -46,9 +44,3 @@ def _grained(picture: Image.Image, random: Random) -> Image.Image:
             cut = tile.crop((0, 0, *piece.size))
             picture.paste(ImageChops.add(piece, cut, 1, -128), box)
     return picture
-
-
-def encoded(width: int, height: int, format: str, **options: Any) -> bytes:
-    body = BytesIO()
-    photograph(width, height).save(body, format, **options)
-    return body.getvalue()

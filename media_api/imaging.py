@@ -142,6 +142,7 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
     picture, outline = _open(file, kind, outline)
     _refuse_beyond(limits, kind, outline)
     upright, width, height, orientation = _decode(picture)
+    del picture  # before anything is encoded: it may be the largest of all that is here
     steps = _steps(upright, width, height)
     return Facts(
         content_type=kind.content_type,

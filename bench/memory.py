@@ -1,0 +1,142 @@
+"""What a worker takes at its most for a picture of 100 megapixels, beside thumbor: MiB.
+
+Ours is a worker as it is started, with Django and the queue loaded, its cage's server and the child that decodes;
+thumbor's is its server, asked for the same four sides. Shared pages are divided among their users (PSS), and what is
+reported is the largest sum that was seen, looking every few milliseconds.
+"""
+
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+from PIL import Image
+
+from bench.ladder import LIMITS, MEMORY, QUALITY
+from bench.peers import thumbor
+from bench.photograph import photograph
+from bench.table import Row, note, report
+from media_api.sides import SIDES
+
+WIDTH, HEIGHT = 11648, 8736  # what cameras of 100 megapixels make
+TILE = 2912
+PICTURES: dict[str, tuple[dict[str, Any], int]] = {  # how to save it, and the bar
+    "JPEG": ({"quality": 90}, 150),
+    "PNG": ({"compress_level": 1}, 700),
+    "WEBP": ({"quality": 85, "method": 0}, 700),
+}
+DEPLOYED = {
+    "DJANGO_SETTINGS_MODULE": "project.settings",
+    "DATABASE_URL": "postgres://bench@db/bench",
+    "S3_ENDPOINT_URL": "http://127.0.0.1:9000",
+    "S3_ACCESS_KEY_ID": "bench",
+    "S3_SECRET_ACCESS_KEY": "not-a-secret-of-anybody",
+    "S3_UPLOAD_ACCESS_KEY_ID": "bench-upload",
+    "S3_UPLOAD_SECRET_ACCESS_KEY": "not-a-secret-of-anybody",
+    "SECRET_KEY": "not-a-secret-of-anybody-for-a-process-that-serves-nobody",
+    "PUBLIC_URL": "http://localhost",
+}
+
+
+def rows() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for format, (options, bar) in PICTURES.items():
+            note(f"100 megapixels of {format}")
+            path = folder / f"large.{format.lower()}"
+            large().save(path, format, **options)
+            ours = worker_peak(path)
+            work = f"a worker's peak, {format} of 100 MP"
+            yield Row(6, work, "", f"{ours} MiB", f"<= {bar} MiB", ours <= bar)
+            yield Row(6, "", "thumbor 7.8", thumbor_peak(path))
+
+
+def large() -> Image.Image:
+    """Without grain: a PNG with it would be larger than what is taken."""
+    tile = photograph(TILE, TILE, grain=0)
+    picture = Image.new("RGB", (WIDTH, HEIGHT))
+    for left in range(0, WIDTH, TILE):
+        for top in range(0, HEIGHT, TILE):
+            picture.paste(tile, (left, top))
+    return picture
+
+
+def worker_peak(path: Path) -> int:
+    worker = multiprocessing.get_context("spawn").Process(target=work, args=(path,))
+    worker.start()
+    assert worker.pid
+    with watching(worker.pid) as peak:
+        worker.join()
+    if worker.exitcode:
+        raise ChildProcessError(worker.exitcode)
+    return peak()
+
+
+def work(path: Path) -> None:
+    os.environ |= DEPLOYED
+    import django
+
+    django.setup()
+    from media_api import tasks  # noqa: F401: it is what a worker has loaded
+    from media_api.sandbox import examine
+
+    with path.open("rb") as file:
+        examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
+
+
+def thumbor_peak(path: Path) -> str:
+    with (
+        thumbor.serving(path.parent, processes=1) as server,
+        watching(server.process.pid) as peak,
+    ):
+        try:
+            for side in SIDES:
+                server.rendition(path.name, side, quality=QUALITY)
+        except HTTPError as error:
+            return f"cannot: answers {error.code}"
+    return f"{peak()} MiB"
+
+
+@contextmanager
+def watching(pid: int) -> Iterator[Callable[[], int]]:
+    """The largest PSS of a process with all its descendants, in MiB, while the body runs."""
+    ended = threading.Event()
+    seen = [0]
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            seen.append(sum(map(proportional_size, family(pid))))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: max(seen) // 1024
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def family(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [pid, *(each for child in children for each in family(int(child)))]
+
+
+def proportional_size(pid: int) -> int:
+    """KiB; 0 of a process that has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+if __name__ == "__main__":
+    report(rows())
