@@ -1,9 +1,9 @@
 """The ladder of four WebP renditions, with facts, placeholder and the cage around it, beside thumbor and sharp.
 
-Each makes ladders of one file with both cores busy. Ours: two threads that share a cage's server. thumbor's HTTP server
-with two processes answers four requests for a ladder. sharp clones one input for four outputs, in a Node program that has
-two ladders under way. Then what came out is held against the best there can be, a full decode resized by Lanczos and
-never encoded: bytes, and structural similarity.
+Each makes ladders of one file with both cores busy. Ours: two threads that share a cage's server. thumbor's HTTP
+server with two processes answers four requests for a ladder. sharp clones one input for four outputs, in a Node
+program that has two ladders under way. Then what came out is held against the best there can be, a full decode resized
+by Lanczos and never encoded: bytes, and structural similarity.
 """
 
 import tempfile

@@ -11,16 +11,19 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import django
 from PIL import Image
 
 from bench.ladder import LIMITS, MEMORY, QUALITY
 from bench.peers import thumbor
 from bench.photograph import photograph
 from bench.table import Row, note, report
+from media_api.sandbox import examine
 from media_api.sides import SIDES
 
 WIDTH, HEIGHT = 11648, 8736  # what cameras of 100 megapixels make
@@ -79,12 +82,8 @@ def worker_peak(path: Path) -> int:
 
 def work(path: Path) -> None:
     os.environ |= DEPLOYED
-    import django
-
     django.setup()
-    from media_api import tasks  # noqa: F401: it is what a worker has loaded
-    from media_api.sandbox import examine
-
+    import_module("media_api.tasks")
     with path.open("rb") as file:
         examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
 

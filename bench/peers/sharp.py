@@ -20,7 +20,8 @@ class Sharp:
 
     def seconds(self, **asked: Any) -> float:
         """For so many ladders, by its own clock. Raises SharpFailed."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())

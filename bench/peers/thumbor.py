@@ -33,9 +33,9 @@ class Thumbor:
 @contextmanager
 def serving(pictures: Path, *, processes: int) -> Iterator[Thumbor]:
     port = free_port(HOST)
+    options = f"--ip {HOST} --port {port} --processes {processes} --conf bench/peers/thumbor.conf"
     process = subprocess.Popen(
-        [BIN / "thumbor", "--ip", HOST, "--port", str(port), "--processes", str(processes)]
-        + ["--conf", "bench/peers/thumbor.conf", "--log-level", "critical"],
+        [BIN / "thumbor", *options.split(), "--log-level", "critical"],
         env=os.environ | {"PICTURES": str(pictures)},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
