@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 SMALLEST = 3.0  # pixels of a radius
 PIXELS = 300  # for each disc
 SPREAD = 18  # of a disc's colour around that of its place
-GRAIN = 4
+GRAIN = 2
 TILE = 512
 
 
