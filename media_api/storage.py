@@ -32,6 +32,7 @@ import urllib3
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 from botocore.parsers import ResponseParserError
 from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
@@ -124,6 +125,8 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
             config=config,
         )
         client.meta.events.register("before-call.s3.DeleteObjects", with_md5)
+        # Else each PUT would wait a round trip for leave to send its body.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
         return client
 
     # --- what clients send ----------------------------------------------------------------------

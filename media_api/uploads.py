@@ -19,6 +19,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from . import idempotency
 from .exceptions import (
@@ -274,22 +275,24 @@ def join_parts(upload: Upload) -> int:
 
 
 def mark_staged(upload: Upload) -> None:
-    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so."""
+    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so.
+
+    The upload is then as it is known; if it is gone (kept by now, or deleted by its owner), as it was.
+    """
+    row = Upload.objects.filter(id=upload.id)
     with transaction.atomic():
-        locked = Upload.objects.select_for_update().filter(id=upload.id).first()
-        if locked and locked.state == Upload.State.ANNOUNCED:
-            locked.state = Upload.State.STAGED
-            locked.staged_at = database_now()
-            locked.save(update_fields=["state", "staged_at"])
-            enqueue("examine", "upload_id", [upload.id], priority=turn(locked))
+        announced = row.filter(state=Upload.State.ANNOUNCED)
+        is_new = announced.update(state=Upload.State.STAGED, staged_at=Now())
+        if is_new:
+            enqueue("examine", "upload_id", [upload.id], priority=turn(upload))
             fault_point("staging")
     fault_point("staged")
-    if locked is None:  # kept by now, or deleted by its owner
+    if is_new:
         upload.state = Upload.State.STAGED
-        return
-    for field in ("state", "staged_at", "error_code", "error_detail"):
-        setattr(upload, field, getattr(locked, field))
-    log.info("upload_staged", upload_id=str(upload.id))
+        log.info("upload_staged", upload_id=str(upload.id))
+    elif known := row.first():
+        for field in ("state", "error_code", "error_detail"):
+            setattr(upload, field, getattr(known, field))
 
 
 def turn(upload: Upload) -> int:
