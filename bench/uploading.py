@@ -1,12 +1,15 @@
 """Pictures of 0.8 MB sent by four clients: how many are accepted in a second, through the app and directly.
 
 Accepted is what has its 202: the bytes are in the bucket and its job is in the queue. Nobody works on that meanwhile,
-as the worker would take its share of the cores from both sides. The store is rclone, and each service has one process.
+as the worker would take its share of the cores; the last line has what is accepted while it does. The store is rclone,
+and each service has one process.
 """
 
 import os
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
@@ -17,6 +20,7 @@ import httpx2
 
 from bench.table import Row, in_turns, report
 from bench.world import PICTURES, World, authorization, world
+from project.embedded import Child
 from tests import pictures
 
 SIZE = 800_000
@@ -24,12 +28,14 @@ COUNT = 60
 CLIENTS = 4
 TYPE = "image/jpeg"
 APP, DIRECT = 1.5, 0.6
+STARTED = 5  # seconds after which a worker is at work
 
 Send = Callable[[httpx2.Client], None]
 
 
 def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as found:
+        found.manage("prepare_bucket")
         with found.rows() as cursor:
             cursor.execute(PICTURES)
         with (
@@ -40,7 +46,9 @@ def rows() -> Iterator[Row]:
                 variables=found.chosen,
             ) as theirs,
         ):
-            yield from accepted(Doors(ours, theirs, authorization(found), found))
+            doors = Doors(ours, theirs, authorization(found), found)
+            yield from accepted(doors)
+            yield beside_the_worker(found, doors)
 
 
 def accepted(doors: "Doors") -> Iterator[Row]:
@@ -51,6 +59,21 @@ def accepted(doors: "Doors") -> Iterator[Row]:
     ratio, own, others = in_turns(lambda: seconds(doors.direct), lambda: seconds(doors.raw))
     beside = f"raw presigned PUT: {1 / own:.0f} to {1 / others:.0f}"
     yield Row(7, "  directly", beside, str(ratio), f">= {DIRECT} x", ratio.median >= DIRECT)
+
+
+def beside_the_worker(found: World, doors: "Doors") -> Row:
+    """Which has much to do, after all that was sent."""
+    alone = seconds(doors.app)
+    command = [sys.executable, "manage.py", "procrastinate", "worker"]
+    worker = Child("A worker", command, environment=found.environment, log=found.log)
+    worker.start()
+    try:
+        time.sleep(STARTED)
+        beside = seconds(doors.app)
+    finally:
+        worker.stop()
+    work = "  through the app, while the worker examines"
+    return Row(7, work, f"alone: {1 / alone:.0f} a second", f"{1 / beside:.0f} a second")
 
 
 def seconds(send: Send) -> float:
@@ -83,7 +106,7 @@ class Doors:
         os.environ.update(found.environment, DJANGO_SETTINGS_MODULE="project.settings")
         django.setup()
         self.ours, self.theirs, self.key = f"{ours}/api/v1", theirs, key
-        self.body = pictures.large(SIZE)
+        self.body = pictures.jpeg(3000, 2000, quality=95).ljust(SIZE, b"\0")
 
     def app(self, client: httpx2.Client) -> None:
         address, file = f"{self.ours}/images?wait=0", ("cat.jpg", self.body, TYPE)
