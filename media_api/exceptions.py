@@ -4,6 +4,7 @@ Plain Python without Django, so that whatever decodes pictures can raise them to
 told in `problems`.
 """
 
+from collections.abc import Set
 from typing import ClassVar, NamedTuple
 
 
@@ -218,21 +219,21 @@ class RateLimited(Refusal):
 
 
 class StorageUnavailable(Refusal):
-    """The bucket did not answer, or refused. The cause is chained and belongs in the log only."""
+    """The bucket did not answer, or refused. The cause is chained and belongs in the log only.
+
+    `kept_back` are the objects that it did not remove, where it answered and removed the others.
+    """
 
     status = 503
     code = "storage_unavailable"
     sentence = "The image store does not answer at the moment. Nothing was lost; try again."
     retry_after = 5
 
-
-class NotRemoved(StorageUnavailable):
-    """The bucket answered, and these objects stay there. The others that it was to remove are gone."""
-
-    def __init__(self, keys: set[str]) -> None:
-        super().__init__()
-        self.keys = keys
-        self.add_note(f"{len(keys)} objects stay, {min(keys)} among them.")
+    def __init__(self, detail: str = "", *, kept_back: Set[str] = frozenset()) -> None:
+        super().__init__(detail)
+        self.kept_back = kept_back
+        if kept_back:
+            self.add_note(f"{len(kept_back)} objects stay, {min(kept_back)} among them.")
 
 
 class ForeignBucket(Exception):

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from .exceptions import NotFound, NotRemoved, PreconditionFailed, Trashed
+from .exceptions import NotFound, PreconditionFailed, StorageUnavailable, Trashed
 from .faults import fault_point
 from .holds import is_held, is_unconfirmed, running
 from .models import (
@@ -226,10 +226,11 @@ def _remove_objects(pending: Sequence[PendingDeletion]) -> None:
     fault_point("purge_due")
     try:
         storage.remove(chain.from_iterable(keys.values()))
-    except NotRemoved as error:
-        kept_back = {image_id for image_id in keys if not error.keys.isdisjoint(keys[image_id])}
-        _put_off(kept_back, PAUSE)
-        _note_removal([each for each in pending if each.id not in kept_back], keys)
+    except StorageUnavailable as error:
+        if error.kept_back:
+            stay = {each.id for each in pending if not error.kept_back.isdisjoint(keys[each.id])}
+            _put_off(stay, PAUSE)
+            _note_removal([each for each in pending if each.id not in stay], keys)
         raise
     fault_point("purged")
     _note_removal(pending, keys)

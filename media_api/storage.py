@@ -37,7 +37,7 @@ from botocore.parsers import ResponseParserError
 from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 
-from .exceptions import NotRemoved, StorageUnavailable
+from .exceptions import StorageUnavailable
 from .faults import fault_point, halfway
 from .presign import Bucket, Credentials, Signer, presign, window_start
 from .waiters import waiters
@@ -353,13 +353,13 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         return (stored.key for stored in self.objects(prefix))
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove objects, a thousand a call; what is not there is fine. Raises NotRemoved for those that stay."""
+        """Remove objects, a thousand a call; what is not there is fine. Some may be kept back."""
         left, stay = iter(keys), set[str]()
         while batch := set(islice(left, MOST_KEYS)):
             stay |= batch - self._removed(batch)
             fault_point("object_removed")
         if stay:
-            raise NotRemoved(stay)
+            raise StorageUnavailable(kept_back=stay)
 
     def _removed(self, keys: set[str]) -> set[str]:
         """Those that are gone. An answer of 200 has errors inside (S3, DeleteObjects), so what it does not name is not.

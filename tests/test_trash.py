@@ -14,7 +14,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
 
 from media_api import images, sweeps
-from media_api.exceptions import ForeignBucket, NotRemoved, StorageUnavailable
+from media_api.exceptions import ForeignBucket, StorageUnavailable
 from media_api.models import Image, Installation, PendingDeletion, Upload, database_now, uuid7
 from media_api.queue import enqueue
 from media_api.storage import EPOCH_KEY, ImageStorage
@@ -328,7 +328,7 @@ def test_what_the_bucket_keeps_back_is_asked_about_again_and_the_rest_does_not_w
     Image.objects.all().delete()
     proxy = Faulty(rclone)
     with stored_on(proxy.seen), proxy.failing(faulty.png_kept_back, removing):
-        with pytest.raises(NotRemoved):
+        with pytest.raises(StorageUnavailable):
             images.purge_due()
         assert images.purge_due() == 0
     proxy.close()
