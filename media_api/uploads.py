@@ -275,10 +275,7 @@ def join_parts(upload: Upload) -> int:
 
 
 def mark_staged(upload: Upload) -> None:
-    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so.
-
-    The upload is then as it is known; if it is gone (kept by now, or deleted by its owner), as it was.
-    """
+    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so."""
     row = Upload.objects.filter(id=upload.id)
     with transaction.atomic():
         announced = row.filter(state=Upload.State.ANNOUNCED)
@@ -287,8 +284,8 @@ def mark_staged(upload: Upload) -> None:
             enqueue("examine", "upload_id", [upload.id], priority=turn(upload))
             fault_point("staging")
     fault_point("staged")
+    upload.state = Upload.State.STAGED  # also if it is gone: kept by now, or deleted by its owner
     if is_new:
-        upload.state = Upload.State.STAGED
         log.info("upload_staged", upload_id=str(upload.id))
     elif known := row.first():
         for field in ("state", "error_code", "error_detail"):

@@ -23,6 +23,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import transaction
 from django.db.models.signals import post_save, pre_save
 
+from media_api import queue, uploads
 from media_api.models import Upload
 from media_api.storage import image_storage
 
@@ -41,6 +42,14 @@ def when_saved(state: str, then: Callable[..., None]) -> None:
             then()
 
     post_save.connect(look, Upload, weak=False)
+
+
+def when_enqueued(then: Callable[..., None]) -> None:
+    def enqueue(*arguments: Any, **options: Any) -> None:
+        queue.enqueue(*arguments, **options)
+        then()
+
+    vars(uploads)["enqueue"] = enqueue
 
 
 class Cut:
@@ -94,8 +103,8 @@ POINTS: dict[str, Callable[[], object]] = {
     "parts begun": lambda: at_the_bucket("after-call.s3.CreateMultipartUpload"),
     "half of it put": lambda: at_the_bucket("before-send.s3.PutObject", cut),
     "all of it put": lambda: at_the_bucket("after-call.s3.PutObject"),
-    "staged, not committed": lambda: when_saved("staged", die),
-    "staged": lambda: when_saved("staged", on_commit),
+    "staged, not committed": lambda: when_enqueued(die),
+    "staged": lambda: when_enqueued(on_commit),
     "before the answer": before_the_answer,
 }
 

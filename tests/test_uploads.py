@@ -768,12 +768,12 @@ def test_an_upload_costs_few_statements(api: APIClient) -> None:
     body = pictures.jpeg()
     announced = announce(api, body).json()
     put(announced, body)
-    ways = {
-        8: partial(announce, api, body),
-        7: partial(complete, api, announced["id"]),
-        13: partial(send, api, body),
-    }
-    for cost, way in ways.items():
+    ways = [
+        (8, partial(announce, api, body)),
+        (8, partial(complete, api, announced["id"])),
+        (14, partial(send, api, body)),
+    ]
+    for cost, way in ways:
         with CaptureQueriesContext(connection) as seen:
             way()
         assert len(seen) == cost

@@ -101,10 +101,8 @@ def answer_image(image: Image, *, status: int = 200) -> Response:
 
 def answer_upload(request: Request, upload: Upload) -> Response:
     """201 with the image when the worker is done within `wait`, 202 with the upload when not, or the refusal."""
-    seconds = seconds_to_wait(request)
-    verdicts.wait(upload.id, seconds=seconds)
-    is_known = upload.is_waiting and not seconds  # this very request has seen it
-    found = upload if is_known else own_upload(request, upload.id)
+    verdicts.wait(upload.id, seconds=seconds_to_wait(request))
+    found = own_upload(request, upload.id)
     if isinstance(found, Image):
         return answer_image(found, status=201)
     if refusal := uploads.refusal_of(found):
