@@ -32,9 +32,7 @@ lint: .venv/.with-lint
 	$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 bench: .venv/.with-test staticfiles/staticfiles.json bench/.peers/.installed
-	@for file in bench/[a-z]*.py; do \
-		echo; $(BIN)/python -m bench.$$(basename $$file .py) || exit 1; \
-	done
+	@$(BIN)/python -m bench $(NAMES)
 
 # MINUTES=20 STORE=rclone SEED=..., or ROUND=SEED/3 to see one round again.
 chaos: .venv/.with-test staticfiles/staticfiles.json

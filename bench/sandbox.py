@@ -1,8 +1,8 @@
-"""What the cage around a decoder costs: an empty one, on top of real work, in milliseconds; and the memory of both."""
+"""What the cage around a decoder costs: an empty one, and on top of real work; and the memory of both."""
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from statistics import median
 from time import perf_counter
 from typing import BinaryIO
 
+from bench.table import TURNS, Row, in_turns, report
 from media_api import imaging
 from media_api.exceptions import Empty
 from media_api.sandbox import Limits, Sandbox
@@ -24,15 +25,12 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def milliseconds(work: Callable[[], object], *, rounds: int) -> float:
-    """The median."""
-    work()
-    times = []
+def milliseconds(work: Callable[[], object], *, rounds: int = 1) -> float:
+    """Of one of so many."""
+    start = perf_counter()
     for _ in range(rounds):
-        start = perf_counter()
         work()
-        times.append(perf_counter() - start)
-    return median(times) * 1000
+    return (perf_counter() - start) / rounds * 1000
 
 
 def weighed() -> Sandbox:
@@ -52,7 +50,7 @@ def mebibytes(cage: Sandbox) -> tuple[float, float]:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024, usage.ru_maxrss / 1024
 
 
-def main() -> None:
+def rows() -> Iterator[Row]:
     cages = {name: weighed() for name in PICTURES}
     cage = Sandbox()
 
@@ -61,20 +59,22 @@ def main() -> None:
             cage.examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
 
     with tempfile.TemporaryFile() as file:
-        empty = milliseconds(partial(caged, file), rounds=200)
-    print(f"{'empty cage':<14}{empty:>10.1f}")
-    print(f"{'picture':<14}{'caged':>10}{'free':>10}{'more':>8}{'idle MiB':>10}{'peak MiB':>10}")
+        milliseconds(partial(caged, file))
+        empty = median(milliseconds(partial(caged, file), rounds=50) for _ in range(TURNS))
+    yield Row(5, "an empty cage", "", f"{empty:.1f} ms", "<= 6 ms", empty <= 6)
     for name, make in PICTURES.items():
         with tempfile.TemporaryFile() as file:
             file.write(make())
-            inside = milliseconds(partial(caged, file), rounds=9)
-            outside = milliseconds(partial(imaging.examine, file, limits=LIMITS), rounds=9)
+            inside = partial(milliseconds, partial(caged, file))
+            outside = partial(milliseconds, partial(imaging.examine, file, limits=LIMITS))
+            ratio, _, _ = in_turns(outside, inside, turns=9)
             cages[name].examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
         idle, peak = mebibytes(cages[name])
-        more = inside / outside - 1
-        print(f"{name:<14}{inside:>10.1f}{outside:>10.1f}{more:>8.0%}{idle:>10.0f}{peak:>10.0f}")
+        beside = f"idle {idle:.0f}, peak {peak:.0f} MiB"
+        met = ratio.median <= 1.25
+        yield Row(5, f"caged / free, {name}", beside, str(ratio), "<= 1.25 x", met)
     cage.close()
 
 
 if __name__ == "__main__":
-    main()
+    report(rows())

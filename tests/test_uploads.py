@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections
-from django.test.utils import CaptureQueriesContext
 from procrastinate.contrib.django.models import ProcrastinateJob
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -31,7 +29,6 @@ from tests.sending import (
     put,
     read,
     refusal,
-    send,
     send_directly,
     sha256,
 )
@@ -761,19 +758,3 @@ def test_without_the_store_an_upload_expires_later(api: APIClient, storage: Imag
 
 
 # --- what it costs --------------------------------------------------------------------------------
-
-
-def test_an_upload_costs_few_statements(api: APIClient) -> None:
-    """BEGIN and COMMIT are among them."""
-    body = pictures.jpeg()
-    announced = announce(api, body).json()
-    put(announced, body)
-    ways = [
-        (8, partial(announce, api, body)),
-        (8, partial(complete, api, announced["id"])),
-        (14, partial(send, api, body)),
-    ]
-    for cost, way in ways:
-        with CaptureQueriesContext(connection) as seen:
-            way()
-        assert len(seen) == cost
