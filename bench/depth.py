@@ -1,6 +1,6 @@
 """The first page of a list beside its last, and ten thousand images beside a million and ten million.
 
-The rows are made once for each number and stay in DATA (bench/.data): ten million take minutes, and 15 GB of disk.
+The rows are made once for each number and stay in DATA (bench/.data): ten million take minutes, and 22 GB of disk.
 COUNTS=10000,1000000 leaves some out.
 """
 
@@ -29,7 +29,7 @@ FLAT += ["type=png", "type=png&order=date", "tag=everywhere", "tag=often&order=d
 SEARCHES = [f"q={word}" for word in WORDS[:20]]
 SEARCHES += ["q=img", "q=often", "q=seldom", "q=rare", "q=w00", "q=img+seldom", "q=often&type=jpeg"]
 SEARCHES += ["tag=everywhere&tag=often", "tag=often&type=png", "type=png&order=name"]
-SECONDS = 0.25
+SECONDS, TURNS = 0.1, 11  # many short turns: what disturbs one side disturbs the other too
 PAGE = 50
 
 
@@ -118,11 +118,12 @@ def cursor(position: list[Any]) -> str:
 
 def depth(each: Collection, query: str) -> tuple[Ratio, str]:
     first, last = partial(each.p50, query), partial(each.p50, each.last(query))
-    return in_turns(first, last)[0], query
+    return in_turns(first, last, turns=TURNS)[0], query
 
 
 def growth(small: Collection, large: Collection, query: str) -> tuple[Ratio, str]:
-    return in_turns(partial(small.p50, query), partial(large.p50, query))[0], query
+    few, many = partial(small.p50, query), partial(large.p50, query)
+    return in_turns(few, many, turns=TURNS)[0], query
 
 
 def row(work: str, ratio: Ratio, query: str, *, most: float) -> Row:

@@ -2,7 +2,7 @@
 
 Accepted is what has its 202: the bytes are in the bucket and its job is in the queue. Nobody works on that meanwhile,
 as the worker would take its share of the cores; the last line has what is accepted while it does. The store is rclone,
-and each service has one process.
+and each service has two processes.
 """
 
 import os
@@ -39,10 +39,11 @@ def rows() -> Iterator[Row]:
         with found.rows() as cursor:
             cursor.execute(PICTURES)
         with (
-            found.serving("project.wsgi:application", probe="/livez") as ours,
+            found.serving("project.wsgi:application", probe="/livez", workers=2) as ours,
             found.serving(
                 "bench.peers.obvious:application",
                 probe="/pictures/?limit=1",
+                workers=2,
                 variables=found.chosen,
             ) as theirs,
         ):
