@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html import unescape
+from time import monotonic
 from typing import Any
 from urllib.request import urlopen
 
@@ -13,6 +14,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import path
@@ -26,6 +29,7 @@ from media_api.uploads import Announcement, announce
 from project import urls
 from tests import pictures
 from tests.conftest import Work, store_down
+from web.views import gallery
 from web.views.docs import all_refusals
 from web.views.uploads import MAX_FILES
 
@@ -219,11 +223,30 @@ def test_lists_cost_the_same_at_any_size(
         keep(alice, tags=(f"tag{number}",))
     for _ in range(4):
         announce(alice, Announcement("dog.jpg", 10, "image/jpeg"))
-    for address, queries in {"/": 5, "/uploads/": 5, "/trash/": 5}.items():
+    for address, queries in {"/": 8, "/uploads/": 5, "/trash/": 5}.items():
         for limit in (1, 4):
             with django_assert_num_queries(queries):
                 pages.get(f"{address}?limit={limit}")
         Image.objects.update(trashed_at="2026-01-01T00:00Z")
+
+
+def test_a_gallery_counts_up_to_a_number(
+    pages: Client, alice: User, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "MOST_COUNTED", 2)
+    keep(alice)
+    assert "1 picture " in text(pages.get("/"))
+    keep(alice)
+    assert "2 pictures or more" in text(pages.get("/"))
+
+
+def test_a_gallery_waits_for_no_number(alice: User, keep: Keep) -> None:
+    keep(alice)
+    slow = Image.objects.filter(RawSQL("pg_sleep(5)::text = ''", [], output_field=BooleanField()))
+    began = monotonic()
+    assert gallery.count(slow) is None
+    assert monotonic() - began < 4
+    assert gallery.count(Image.objects.all()) == 1
 
 
 def test_lists_do_not_need_the_bucket(pages: Client, alice: User, keep: Keep) -> None:
