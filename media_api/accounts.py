@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from .models import Image, SignInLink, Upload
@@ -30,19 +29,16 @@ class Account:
 
 
 def account_of(owner: User) -> Account:
-    """Counted now, but for `used`, which stands in a row."""
+    """Counted now, but for `used`, which stands in a row: each number in an index of its own, not in all rows."""
     used, quota = used_and_quota(owner)
-    kept = Image.objects.of(owner).aggregate(
-        images=Count("id", filter=Q(trashed_at=None)),
-        trash=Count("id", filter=~Q(trashed_at=None)),
-    )
+    images = Image.objects.of(owner)
     return Account(
         name=owner.get_username(),
         used=used,
         quota=quota,
-        images=kept["images"],
+        images=images.present().count(),
         uploads=Upload.objects.of(owner).living().count(),
-        trash=kept["trash"],
+        trash=images.trashed().count(),
     )
 
 
