@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,17 +17,22 @@ from typing import Any
 from urllib.error import HTTPError
 
 import django
+import httpx2
 from PIL import Image
 
 from bench.ladder import LIMITS, MEMORY, QUALITY
 from bench.peers import thumbor
 from bench.photograph import photograph
 from bench.table import Row, note, report
+from bench.world import PICTURES as PICTURES_TABLE
+from bench.world import authorization, world
 from media_api.sandbox import examine
 from media_api.sides import SIDES
+from project.embedded import Child
 
 WIDTH, HEIGHT = 11648, 8736  # what cameras of 100 megapixels make
 TILE = 2912
+SMALL, LARGE = 1_000_000, 100_000_000  # bytes
 PICTURES: dict[str, tuple[dict[str, Any], int]] = {  # how to save it, and the bar
     "JPEG": ({"quality": 90}, 150),
     "PNG": ({"compress_level": 1}, 700),
@@ -57,6 +62,42 @@ def rows() -> Iterator[Row]:
             work = f"a worker's peak, {format} of 100 MP"
             yield Row(6, work, "", f"{ours} MiB", f"<= {bar} MiB", ours <= bar)
             yield Row(6, "", "thumbor 7.8", thumbor_peak(path))
+    yield web()
+
+
+def web() -> Row:
+    """What a web process takes more while it receives a file of 100 MB, which is no picture."""
+    more = {}
+    with tempfile.TemporaryDirectory() as name, world(Path(name)) as found:
+        found.manage("prepare_bucket")
+        with found.rows() as cursor:
+            cursor.execute(PICTURES_TABLE)
+        key = authorization(found)
+        for application, probe, path in (
+            ("project.wsgi:application", "/livez", "/api/v1/images?wait=0"),
+            ("bench.peers.obvious:application", "/pictures/?limit=1", "/pictures/"),
+        ):
+            with found.serving(application, probe=probe, variables=found.chosen) as address:
+                more[application] = growth(found.servers[-1], address + path, key)
+    ours, theirs = more.values()
+    work = "web, more during an upload of 100 MB"
+    return Row(6, work, f"the obvious: {theirs} MiB", f"{ours} MiB", "<= 32 MiB", ours <= 32)
+
+
+def growth(server: Child, address: str, key: Mapping[str, str]) -> int:
+    """MiB, of an upload after the first, which loads whatever is loaded late."""
+    assert server.process
+    pid = server.process.pid
+    for size in (SMALL, LARGE):
+        before = sum(map(proportional_size, family(pid))) // 1024
+        with tempfile.TemporaryFile() as file, watching(pid) as peak:
+            file.truncate(size)
+            file.seek(0)
+            answer = httpx2.post(
+                address, files={"file": ("cat.jpg", file, "image/jpeg")}, headers=key, timeout=60
+            )
+            assert answer.is_success, answer.text
+    return peak() - before
 
 
 def large() -> Image.Image:

@@ -27,6 +27,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         port = free_port(HOST)
         self.log = folder / "servers.log"
+        self.servers: list[Child] = []
         self.chosen = embedded.configure(folder, host=HOST, port=port, public_host="")
         self.postgres = Postgres(
             folder / "postgres", sockets=folder / "run", log=folder / "postgres.log", durable=False
@@ -90,6 +91,7 @@ class World:
         server = Child(
             "A server", command, environment={**self.environment, **variables}, log=self.log
         )
+        self.servers.append(server)
         server.start()
         try:
             server.wait_until(lambda: _answers(port, probe))
