@@ -52,7 +52,7 @@ def expire_batch() -> list[Upload]:
 def clear(expired: list[Upload]) -> None:
     """Remove what has arrived of them: of most nothing has. What is still on its way is left to `sweep_staging`."""
     arrived = set(image_storage().keys("staging/"))
-    clear_staging(upload for upload in expired if upload.multipart_id or upload.key in arrived)
+    clear_staging([each for each in expired if each.multipart_id or each.key in arrived])
 
 
 def sweep_staging() -> int:

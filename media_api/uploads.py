@@ -319,9 +319,9 @@ def withdraw(upload: Upload) -> None:
         clear_staging([upload])
 
 
-def clear_staging(uploads: Iterable[Upload]) -> None:
+def clear_staging(uploads: Sequence[Upload]) -> None:
     storage = image_storage()
     for upload in uploads:
         if upload.multipart_id:
             storage.abort_parts(upload.key, upload.multipart_id)
-        storage.remove([upload.key])
+    storage.remove(upload.key for upload in uploads)

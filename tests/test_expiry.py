@@ -129,7 +129,9 @@ def test_nine_thousand_expire(storage: ImageStorage, asked: Counter[str]) -> Non
 
     assert sum(ended for ended, _ in swept) == OVERDUE
     assert sum(statements for _, statements in swept) < STATEMENTS * OVERDUE / 1000
-    assert asked["DeleteObject"] == SENT + IN_PARTS
+    assert (
+        0 < asked["DeleteObjects"] <= OVERDUE / sweeps.BATCH + 2
+    )  # two sweeps, each with a last one
     assert asked["AbortMultipartUpload"] == IN_PARTS
     assert storage.open_parts() == []
     assert set(objects(storage)) == {upload.key for upload in coming}

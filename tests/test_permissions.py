@@ -648,7 +648,7 @@ def test_of_an_image_only_labels_are_set(world: World, kind: str) -> None:
     changed = {
         f.name for f in Image._meta.fields if getattr(after, f.name) != getattr(image, f.name)
     }
-    assert changed == {"tags", "version"}
+    assert changed == {"tags", "version", "words"}
     assert (after.tags, after.version) == (["new"], image.version + 1)
     assert world.others(alice, world.state()) == world.others(alice, world.before)
 
