@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from http.client import HTTPConnection
 from statistics import median, quantiles
 from time import perf_counter
@@ -61,14 +62,14 @@ def load(
     return Load(len(times) / (perf_counter() - start), times)
 
 
-def head_of(url: str, headers: Mapping[str, str]) -> dict[str, str]:
+def head_of(url: str, headers: Mapping[str, str]) -> Message:
     """The headers of an answer."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc)
     connection.request("GET", parts.path, headers=dict(headers))
     answer = connection.getresponse()
     connection.close()
-    return dict(answer.headers)
+    return answer.headers
 
 
 class Client:

@@ -123,15 +123,12 @@ class Signer:
             name.lower(): " ".join(value.split()) for name, value in headers.items()
         }
         self._beginning = f"{method.upper()}\n{bucket.path}"
-        self._day = (-1, self._prepared(0))
+        self._days: dict[int, _Day] = {}
 
     def url(self, key: str, *, at: int) -> str:
         """The URL of this key, signed for the moment `at`."""
         number, second = divmod(at, DAY)
-        known, day = self._day
-        if known != number:
-            day = self._prepared(number)
-            self._day = number, day
+        day = self._days.get(number) or self._begun(number)
         minute, second = divmod(second, 60)
         moment = f"{day.date}T{minute // 60:02}{minute % 60:02}{second:02}Z"
         key = quote(key)
@@ -143,6 +140,15 @@ class Signer:
         outer.update(inner.digest())
         before, after = day.address
         return f"{self._bucket.base}{key}{before}{moment}{after}{outer.hexdigest()}"
+
+    def _begun(self, number: int) -> "_Day":
+        """A day more. That beside it stays: windows that began before midnight go on after it."""
+        day = self._prepared(number)
+        beside = {
+            known: self._days[known] for known in (number - 1, number + 1) if known in self._days
+        }
+        self._days = {**beside, number: day}
+        return day
 
     def _prepared(self, number: int) -> "_Day":
         """All that is the same for a whole day, which is counted from 1970."""
