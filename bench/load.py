@@ -80,8 +80,14 @@ class Client:
         lines = [f"GET {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.request = "\r\n".join([*lines, "", ""]).encode()
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=patience)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.address = parts.hostname, parts.port
+        self.patience = patience
+        self.socket = self._connected()
+
+    def _connected(self) -> socket.socket:
+        connected = socket.create_connection(self.address, timeout=self.patience)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
 
     def __enter__(self) -> "Client":
         return self
@@ -99,6 +105,9 @@ class Client:
         left = _length(head) - len(body)
         while left > 0:
             left -= len(self._read())
+        if b"connection: close" in head.lower():  # as gunicorn's sync workers do
+            self.socket.close()
+            self.socket = self._connected()
         return (perf_counter() - start) * 1000
 
     def _read_head(self) -> bytes:

@@ -22,6 +22,7 @@ WORK = {
 CLIENTS = 8
 SLOW_CLIENTS = 64
 PAUSE = 0.5  # seconds between two bytes of a slow body
+LATER = 5.0  # seconds until one that was refused comes again, as `Retry-After` says
 PATIENCE = 5.0  # seconds that the others wait for an answer
 GUNICORN = Path("bench/.peers/bin/gunicorn")
 
@@ -82,7 +83,7 @@ def gunicorn_beside_slow_clients(found: World) -> Row:
 
 @contextmanager
 def slow_clients(server: str, path: str, headers: Mapping[str, str]) -> Iterator[None]:
-    """They announce a body of a megabyte and send a byte of it now and then; who is refused comes again."""
+    """They announce a body of a megabyte and send a byte of it now and then; who is refused comes later."""
     over = threading.Event()
     parts = urlsplit(server)
     lines = [f"POST {path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Length: 1000000"]
@@ -96,6 +97,7 @@ def slow_clients(server: str, path: str, headers: Mapping[str, str]) -> Iterator
                 slow.sendall(head)
                 while not over.wait(PAUSE):
                     slow.sendall(b"-")
+            over.wait(LATER)
 
     with ExitStack() as stack:
         stack.callback(over.set)

@@ -104,7 +104,9 @@ class Doors:
     """The ways into the bucket. Each sends one picture."""
 
     def __init__(self, ours: str, theirs: str, key: Mapping[str, str], found: World) -> None:
-        os.environ.update(found.environment, DJANGO_SETTINGS_MODULE="project.settings")
+        os.environ.update(
+            found.environment, DJANGO_SETTINGS_MODULE="project.settings", LOG_LEVEL="ERROR"
+        )
         django.setup()
         self.ours, self.theirs, self.key = f"{ours}/api/v1", theirs, key
         self.body = pictures.jpeg(3000, 2000, quality=95).ljust(SIZE, b"\0")
