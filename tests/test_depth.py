@@ -39,18 +39,18 @@ IN_ORDER = {
 # What few have is found by one of these, and then sorted; what many have is read in the order of its dates.
 SEARCHES = {
     "q=img": {"image_date"},
-    "q=often": {"image_date"},
+    "q=often": {"image_date", "image_words"},
     "q=seldom": {"image_words"},
     "q=rare": {"image_words"},
     f"q={WORDS[5]}": {"image_words", "image_date"},
     "q=img+rare": {"image_words"},
     "q=nowhere": {"image_words"},
-    "tag=everywhere&tag=often": {"image_date"},
+    "tag=everywhere&tag=often": {"image_date", "image_tags"},
     "tag=everywhere&tag=rare": {"image_tags"},
-    "tag=often&type=png": {"image_type"},
+    "tag=often&type=png": {"image_type", "image_date", "image_tags"},
     "tag=rare&type=png": {"image_tags"},
     f"tag=often&q={WORDS[5]}": {"image_words", "image_tags"},
-    "type=png&order=name": {"image_name"},
+    "type=png&order=name": {"image_name", "image_type"},
     "type=png&q=often": {"image_type", "image_date"},
 }
 # Between few and many either way reads as much: the root of the page times all rows, times how wrong estimates are.
