@@ -1,8 +1,8 @@
 """Requests over connections that are kept open, as fast as they are answered: what a client costs itself is little."""
 
 import socket
-import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPConnection
@@ -40,25 +40,17 @@ def load(
 
     Raises AssertionError for another status, TimeoutError if one is not answered in `patience` seconds.
     """
-    times: list[float] = []
-    failures: list[Exception] = []
     start = perf_counter()
 
-    def run() -> None:
-        try:
-            with Client(url, headers or {}, patience) as client:
-                while perf_counter() - start < seconds:
-                    times.append(client.get(status))
-        except Exception as error:
-            failures.append(error)
+    def run(_: int) -> list[float]:
+        times = []
+        with Client(url, headers or {}, patience) as client:
+            while perf_counter() - start < seconds:
+                times.append(client.get(status))
+        return times
 
-    threads = [threading.Thread(target=run) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(clients) as pool:
+        times = [each for of_one in pool.map(run, range(clients)) for each in of_one]
     return Load(len(times) / (perf_counter() - start), times)
 
 

@@ -23,12 +23,14 @@ from PIL import Image
 from bench.ladder import LIMITS, MEMORY, QUALITY
 from bench.peers import thumbor
 from bench.photograph import photograph
+from bench.startup import weight_of
 from bench.table import Row, note, report
 from bench.world import PICTURES as PICTURES_TABLE
 from bench.world import authorization, world
 from media_api.sandbox import examine
 from media_api.sides import SIDES
 from project.embedded import Child
+from tests.serving import descendants
 
 WIDTH, HEIGHT = 11648, 8736  # what cameras of 100 megapixels make
 TILE = 2912
@@ -89,7 +91,7 @@ def growth(server: Child, address: str, key: Mapping[str, str]) -> int:
     assert server.process
     pid = server.process.pid
     for size in (SMALL, LARGE):
-        before = sum(map(proportional_size, family(pid))) // 1024
+        before = weight_of(descendants(pid))
         with tempfile.TemporaryFile() as file, watching(pid) as peak:
             file.truncate(size)
             file.seek(0)
@@ -150,32 +152,15 @@ def watching(pid: int) -> Iterator[Callable[[], int]]:
 
     def watch() -> None:
         while not ended.wait(0.005):
-            seen.append(sum(map(proportional_size, family(pid))))
+            seen.append(weight_of(descendants(pid)))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield lambda: max(seen) // 1024
+        yield lambda: max(seen)
     finally:
         ended.set()
         watcher.join()
-
-
-def family(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
-    return [pid, *(each for child in children for each in family(int(child)))]
-
-
-def proportional_size(pid: int) -> int:
-    """KiB; 0 of a process that has just ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 if __name__ == "__main__":

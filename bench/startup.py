@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
             warm = median(warm_start(service) for _ in range(WARM_STARTS))
             time.sleep(SETTLED)
             family = service.family()
-            size = sum(map(proportional_size, family))
+            size = weight_of(family)
         finally:
             service.kill()
     work = "start to ready, warm"
@@ -53,10 +53,18 @@ def warm_start(service: Service) -> float:
     return seconds_to_ready(service)
 
 
+def weight_of(pids: Iterable[int]) -> int:
+    """MiB, with each shared page divided among its users (PSS): the sum over processes is what they take."""
+    return sum(map(proportional_size, pids)) // 1024
+
+
 def proportional_size(pid: int) -> int:
-    """MiB, with each shared page divided among its users: the sum over processes is what they take."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) // 1024
+    """KiB; 0 of a process that has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def seconds_to_import(module: str, environment: Mapping[str, str]) -> float:

@@ -8,10 +8,9 @@ and each service has two processes.
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import repeat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
@@ -79,24 +78,15 @@ def beside_the_worker(found: World, doors: "Doors") -> Row:
 
 def seconds(send: Send) -> float:
     """For one, when all clients send as many as they can."""
-    failures: list[Exception] = []
 
-    def run() -> None:
-        try:
-            with httpx2.Client(timeout=60) as client:
-                for _ in repeat(None, COUNT // CLIENTS):
-                    send(client)
-        except Exception as error:
-            failures.append(error)
+    def run(_: int) -> None:
+        with httpx2.Client(timeout=60) as client:
+            for _ in range(COUNT // CLIENTS):
+                send(client)
 
-    threads = [threading.Thread(target=run) for _ in range(CLIENTS)]
     start = perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(run, range(CLIENTS)))
     return (perf_counter() - start) / COUNT
 
 

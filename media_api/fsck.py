@@ -123,7 +123,7 @@ def places(*, after: uuid.UUID | None = None) -> Iterator[Place]:
 
 
 def _rows(after: uuid.UUID | None) -> Iterator[tuple[str, Image | StoredObject]]:
-    last, images = after or uuid.UUID(int=0), Image.objects.defer("placeholder", "tags")
+    last, images = after or uuid.UUID(int=0), Image.objects.defer("placeholder", "tags", "words")
     while batch := list(images.filter(id__gt=last).order_by("id")[:BATCH]):
         yield from ((f"{image.id}/", image) for image in batch)
         last = batch[-1].id
