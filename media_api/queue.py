@@ -37,11 +37,11 @@ def enqueue(
     argument: str,
     values: Iterable[uuid.UUID | Sequence[uuid.UUID]],
     *,
-    priority: int = 0,
+    priority: int | None = None,
 ) -> None:
     """Add a job for each id, or list of ids, by the name of the task; of a higher priority it is done before others.
 
-    The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
+    Without one it has that of its task. The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
     """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     try:

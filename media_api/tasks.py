@@ -22,9 +22,11 @@ from . import damage, examination, holds, images, retries, sweeps
 from .faults import fault_point
 from .models import SignInLink, database_now
 from .queue import OUTAGES
+from .uploads import MAX_WAITING
 
 log = structlog.get_logger(__name__)
 
+FIRST = MAX_WAITING + 1  # the priority of what takes a moment, so that it waits behind no picture
 LONGEST_WAIT = 60
 LONG_AGO = datetime.fromtimestamp(0, UTC)  # due by any clock
 TRIES = 10
@@ -72,25 +74,27 @@ def examine(*, upload_id: str, request_id: str = "") -> None:
         examination.examine(uuid.UUID(upload_id))
 
 
-@app.task(name="describe", retry=UntilDone(tries=TRIES), task_middleware=[dated])
+@app.task(name="describe", retry=UntilDone(tries=TRIES), task_middleware=[dated], priority=FIRST)
 def describe(*, image_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
         images.describe_again(uuid.UUID(image_id))
 
 
-@app.task(name="purge", retry=UntilDone(tries=TRIES), task_middleware=[dated])
+@app.task(name="purge", retry=UntilDone(tries=TRIES), task_middleware=[dated], priority=FIRST)
 def purge(*, image_ids: Sequence[str] = (), image_id: str = "", request_id: str = "") -> None:
     """`image_id` is that of a job which waited when the service was upgraded."""
     with structlog.contextvars.bound_contextvars(request_id=request_id):
         images.purge([uuid.UUID(text) for text in image_ids or [image_id]])
 
 
-def periodic(name: str, cron: str) -> Callable[[Callable[[], object]], None]:
+def periodic(
+    name: str, cron: str, *, priority: int = FIRST
+) -> Callable[[Callable[[], object]], None]:
     """Run a function by the clock, one at a time. A failure is logged, and waits for the next turn."""
 
     def register(function: Callable[[], object]) -> None:
         @app.periodic(cron=cron)
-        @app.task(name=name, queueing_lock=name)
+        @app.task(name=name, queueing_lock=name, priority=priority)
         def turn(timestamp: int) -> None:
             try:
                 function()
@@ -105,14 +109,14 @@ periodic("expire_overdue", "* * * * *")(sweeps.expire_overdue)
 periodic("enqueue_forgotten", "*/5 * * * *")(retries.enqueue_forgotten)
 periodic("take_turn", "*/10 * * * *")(holds.take_turn)
 periodic("sweep_staging", "*/15 * * * *")(sweeps.sweep_staging)
-periodic("check_content", "* * * * *")(damage.check_content)
+periodic("check_content", "* * * * *", priority=0)(damage.check_content)  # it takes long
 periodic("empty_old_trash", "7 * * * *")(images.empty_old_trash)
 periodic("forget_throttles", "23 * * * *")(sweeps.forget_throttles)
 periodic("forget_idempotency_keys", "37 * * * *")(sweeps.forget_idempotency_keys)
 
 
 @app.periodic(cron="* * * * * */10")  # the sixth field is that of the seconds
-@app.task(name="retry_stalled", queueing_lock="retry_stalled")
+@app.task(name="retry_stalled", queueing_lock="retry_stalled", priority=FIRST)
 async def retry_stalled(timestamp: int) -> None:
     """Give the jobs of a worker that died to those that live."""
     for job in await app.job_manager.get_stalled_jobs():
@@ -121,7 +125,7 @@ async def retry_stalled(timestamp: int) -> None:
 
 
 @app.periodic(cron="13 3 * * *")
-@app.task(name="forget_sign_ins", queueing_lock="forget_sign_ins")
+@app.task(name="forget_sign_ins", queueing_lock="forget_sign_ins", priority=FIRST)
 def forget_sign_ins(timestamp: int) -> None:
     """Sessions and sign-in links that are over."""
     Session.objects.filter(expire_date__lt=Now()).delete()

@@ -1,6 +1,6 @@
 """The queue: what runs by the clock, what a dead worker leaves to the others, how long a job waits for its turn."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -61,11 +61,34 @@ def test_nobody_waits_behind_all_that_another_has_sent(
 ) -> None:
     theirs = [send(stranger, pictures.jpeg()).json()["id"] for _ in range(5)]
     mine = [send(api, pictures.jpeg()).json()["id"] for _ in range(2)]
-    order = []
+    order = [job.task_kwargs["upload_id"] for job in done_one_by_one()]
+    assert order == [theirs[0], mine[0], theirs[1], mine[1], *theirs[2:]]
+
+
+def test_what_takes_a_moment_waits_behind_no_picture(
+    api: APIClient, alice: User, keep: Keep
+) -> None:
+    """A permanent delete takes effect, and the jobs of a dead worker are taken over, however many pictures wait."""
+    gone = keep(alice)
+    send(api, pictures.jpeg())
+    for turn in "retry_stalled", "purge_due":
+        app.configure_task(turn, task_kwargs={"timestamp": 0}).defer()
+    api.delete(f"{API}/images/{gone.id}?permanent=true")
+    order = [job.task_name for job in done_one_by_one()]
+    assert order == ["retry_stalled", "purge_due", "purge", "examine"]
+
+
+def done_one_by_one() -> list[Job]:
+    """All that is due, in the order in which a worker does it."""
+    order: list[Job] = []
 
     def note(do: Callable[[], Any], context: JobContext, *_: Any) -> Any:
-        order.append(context.job.task_kwargs["upload_id"])
+        order.append(context.job)
         return closing_connections(do)
+
+    async def note_async(do: Callable[[], Awaitable[Any]], context: JobContext, *_: Any) -> Any:
+        order.append(context.job)
+        return await do()
 
     with app.replace_connector(worker_connector()) as worker:
         worker.run_worker(
@@ -73,9 +96,9 @@ def test_nobody_waits_behind_all_that_another_has_sent(
             concurrency=1,
             install_signal_handlers=False,
             listen_notify=False,
-            task_middleware=[note],
+            task_middleware=[note, note_async],
         )
-    assert order == [theirs[0], mine[0], theirs[1], mine[1], *theirs[2:]]
+    return order
 
 
 def test_a_connection_that_is_lost_while_a_job_is_added_is_no_fault_of_ours() -> None:
