@@ -44,7 +44,7 @@ def find(text: str) -> ApiKey | None:
     prefix, _, secret = rest.partition("_")
     if brand != "sbx" or not prefix.isalnum() or not secret:
         return None
-    key = ApiKey.objects.alive().select_related("owner").filter(prefix=prefix).first()
+    key = ApiKey.objects.alive(prefix)
     return key if key and key.matches(secret) else None
 
 

@@ -15,6 +15,7 @@ import unicodedata
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Self, TypedDict
 
 from django.conf import settings
@@ -253,6 +254,16 @@ class ImageQuerySet(models.QuerySet["Image"]):
     def least_recently_checked(self, before: datetime) -> Self:
         """Those whose bytes were last compared before this moment, the longest ago first."""
         return self.filter(checked_at__lt=before).order_by("checked_at")
+
+    def version_of(self, image_id: uuid.UUID, owner: User) -> int | None:
+        """Of the owner's image of this id. Who asks only whether it changed gets the answer of one short statement."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT version FROM media_api_image WHERE id = %s AND owner_id = %s",
+                [image_id, owner.pk],
+            )
+            row = cursor.fetchone()
+        return row[0] if row else None
 
     def copies_of(self, image: "Image") -> Self:
         return self.filter(owner_id=image.owner_id, sha256=image.sha256).exclude(id=image.id)
@@ -557,9 +568,21 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def of(self, owner: User) -> Self:
         return self.filter(owner=owner)
 
-    def alive(self) -> Self:
-        """Those that still let somebody in."""
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), owner__is_active=True)
+    def alive(self, prefix: str) -> "ApiKey | None":
+        """The key of this prefix, with its owner, if it still lets somebody in.
+
+        Each request of a program asks for one. So the SQL is put together once: Django takes ten times as long to do
+        it as Postgres to answer.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_alive_key(), [prefix])
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        of_key, of_owner = _columns(ApiKey), _columns(User)
+        key = ApiKey.from_db(self.db, of_key, row[: len(of_key)])
+        key.owner = User.from_db(self.db, of_owner, row[len(of_key) :])
+        return key
 
     def mint(
         self,
@@ -580,6 +603,23 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             expires_at=expires_at,
         )
         return key, f"sbx_{prefix}_{secret}"
+
+
+def _columns(model: type[models.Model]) -> list[str]:
+    return [field.column for field in model._meta.concrete_fields]
+
+
+ALIVE = """
+SELECT {columns} FROM media_api_apikey AS key JOIN auth_user AS owner ON owner.id = key.owner_id
+WHERE key.prefix = %s AND owner.is_active AND (key.expires_at IS NULL OR key.expires_at > now())
+"""
+
+
+@cache
+def _alive_key() -> str:
+    tables = {"key": ApiKey, "owner": User}
+    columns = [f"{name}.{column}" for name, table in tables.items() for column in _columns(table)]
+    return ALIVE.format(columns=", ".join(columns))
 
 
 class ApiKey(models.Model):

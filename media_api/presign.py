@@ -10,7 +10,8 @@ Windows begin at another moment for each name, so that not all URLs change at on
 seconds since 1970, UTC.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -127,19 +128,27 @@ class Signer:
 
     def url(self, key: str, *, at: int) -> str:
         """The URL of this key, signed for the moment `at`."""
+        return self.urls([key], at=at)[0]
+
+    def urls(self, keys: Iterable[str], *, at: int) -> list[str]:
+        """The URLs of these keys, all signed for the moment `at`."""
         number, second = divmod(at, DAY)
         day = self._days.get(number) or self._begun(number)
         minute, second = divmod(second, 60)
         moment = f"{day.date}T{minute // 60:02}{minute % 60:02}{second:02}Z"
-        key = quote(key)
-        before, after = day.request
-        request = sha256(f"{self._beginning}{key}{before}{moment}{after}".encode())
-        # HMAC (RFC 2104) from the two states that depend on the key alone.
-        inner, outer = day.inner.copy(), day.outer.copy()
-        inner.update(f"AWS4-HMAC-SHA256\n{moment}\n{day.scope}\n{request.hexdigest()}".encode())
-        outer.update(inner.digest())
-        before, after = day.address
-        return f"{self._bucket.base}{key}{before}{moment}{after}{outer.hexdigest()}"
+        request, address = moment.join(day.request), moment.join(day.address)
+        scope = f"AWS4-HMAC-SHA256\n{moment}\n{day.scope}\n"
+        beginning, base = self._beginning, self._bucket.base
+        made = []
+        for key in keys:
+            path = key if PLAIN.fullmatch(key) else quote(key)
+            digest = sha256(f"{beginning}{path}{request}".encode()).hexdigest()
+            # HMAC (RFC 2104) from the two states that depend on the signing key alone.
+            inner, outer = day.inner.copy(), day.outer.copy()
+            inner.update(f"{scope}{digest}".encode())
+            outer.update(inner.digest())
+            made.append(f"{base}{path}{address}{outer.hexdigest()}")
+        return made
 
     def _begun(self, number: int) -> "_Day":
         """A day more. That beside it stays: windows that began before midnight go on after it."""
@@ -189,6 +198,7 @@ class _Day(NamedTuple):
     address: tuple[str, str]
 
 
+PLAIN = re.compile(r"[\w/.~-]*", re.ASCII)  # what `quote` would leave as it is
 MOMENT = "\0"  # stands where it goes, and nowhere else in what is quoted
 INNER = bytes(byte ^ 0x36 for byte in range(256))
 OUTER = bytes(byte ^ 0x5C for byte in range(256))

@@ -1,5 +1,7 @@
 """Which renditions a picture has, and how large they are: arithmetic that the worker and the links must agree on."""
 
+from functools import lru_cache
+
 SIDES = (320, 640, 1280, 2560)
 
 
@@ -8,6 +10,7 @@ def rendition_sides(width: int, height: int) -> list[int]:
     return [side for side in SIDES if side < max(width, height)] or [SIDES[0]]
 
 
+@lru_cache  # most pictures are of a few sizes, and a page of a list asks 200 times
 def fit(width: int, height: int, side: int) -> tuple[int, int]:
     """Width and height with the longest side at most `side`, same proportions, never enlarged, each at least 1."""
     scale = min(1, side / max(width, height))

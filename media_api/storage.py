@@ -22,7 +22,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from io import BytesIO
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
@@ -426,7 +427,11 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
         """Links that show objects of one folder, by key and media type: they change, and die, together."""
         start = self.window_start(objects[0][0])
         end = self._end(start)
-        return [Link(self._showing(kind).url(key, at=start), end) for key, kind in objects]
+        return [
+            Link(url, end)
+            for kind, of_kind in groupby(objects, key=itemgetter(1))
+            for url in self._showing(kind).urls([key for key, _ in of_kind], at=start)
+        ]
 
     def window_start(self, key: str) -> int:
         """When the links to this key, and to all in its folder, became what they are (seconds since 1970)."""

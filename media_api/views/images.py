@@ -138,12 +138,12 @@ def etag_that_is_known(request: Request, image_id: uuid.UUID) -> str | None:
     tags = parse_etags(request.headers.get("If-None-Match", ""))
     if not tags:
         return None
-    versions = Image.objects.of(caller(request)).filter(id=image_id).values_list("version")
-    for (version,) in versions:
-        present = etag(image_id, version)
-        if not {"*", present}.isdisjoint(tag.removeprefix("W/") for tag in tags):
-            return present
-    return None
+    version = Image.objects.version_of(image_id, caller(request))
+    if version is None:
+        return None
+    present = etag(image_id, version)
+    is_known = not {"*", present}.isdisjoint(tag.removeprefix("W/") for tag in tags)
+    return present if is_known else None
 
 
 def expected_version(request: Request, image: Image) -> int | None:
