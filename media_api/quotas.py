@@ -2,14 +2,22 @@
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 
 from .exceptions import QuotaExceeded
+
+USED_AND_QUOTA = """
+SELECT
+    (SELECT used FROM media_api_usage WHERE owner_id = %(owner)s),
+    (SELECT size FROM media_api_quota WHERE owner_id = %(owner)s)
+"""
 
 
 def used_and_quota(owner: User) -> tuple[int, int | None]:
     """Bytes that are used, and that may be; None is no limit."""
-    rows = User.objects.filter(id=owner.id).values_list("usage__used", "quota__size")
-    used, quota = rows.first() or (None, None)
+    with connection.cursor() as cursor:
+        cursor.execute(USED_AND_QUOTA, {"owner": owner.pk})
+        used, quota = cursor.fetchone()
     return used or 0, settings.OWNER_QUOTA if quota is None else quota
 
 

@@ -12,13 +12,13 @@ step may run twice at the same time; the transaction that ends the Upload has on
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO
 
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from . import idempotency
@@ -87,7 +87,6 @@ def drafted(owner: User, announcement: Announcement, *, in_parts: bool) -> Uploa
         raise Empty
     if announcement.size > settings.MAX_UPLOAD_SIZE:
         raise TooLarge(f"It is larger than {settings.MAX_UPLOAD_SIZE:,} bytes.")
-    lifetime = settings.PARTS_LIFETIME if in_parts else settings.UPLOAD_LIFETIME
     return Upload(
         owner=owner,
         name=clean_name(announcement.name),
@@ -96,7 +95,6 @@ def drafted(owner: User, announcement: Announcement, *, in_parts: bool) -> Uploa
         content_type=clean_content_type(announcement.content_type),
         claimed_sha256=announcement.sha256,
         part_size=settings.PART_SIZE if in_parts else 0,
-        expires_at=database_now() + timedelta(seconds=lifetime),
     )
 
 
@@ -105,12 +103,22 @@ def begin(draft: Upload, key: IdempotencyKey | None, *, is_leased: bool) -> Uplo
     with owner_is_there(draft.owner), transaction.atomic():
         if key and (first := idempotency.bind(key, draft, is_leased=is_leased)) is not draft:
             return first
-        draft.save(force_insert=True)  # counted, and nobody else of this owner until the end
+        write(draft)  # counted, and nobody else of this owner until the end
         require_room(draft.owner)
         fault_point("announcing")
     fault_point("announced")
     log.info("upload_announced", upload_id=str(draft.id), size=draft.size)
     return draft
+
+
+def write(draft: Upload) -> None:
+    """Insert the row. From this moment, by the database's clock, it has its time to be sent."""
+    lifetime = timedelta(
+        seconds=settings.PARTS_LIFETIME if draft.part_size else settings.UPLOAD_LIFETIME
+    )
+    draft.expires_at = Now() + lifetime  # type: ignore[assignment]
+    draft.save(force_insert=True)
+    draft.expires_at = draft.created_at + lifetime  # the same, as both are of one statement
 
 
 @contextmanager
@@ -153,24 +161,29 @@ def begin_parts(upload: Upload) -> None:
     upload.multipart_id = row.values_list("multipart_id", flat=True).first() or begun
 
 
-def presign_put(upload: Upload) -> dict[str, Any]:
-    """How the bytes are to be sent. The length is signed too, and every HTTP client sends it by itself."""
+def presign_put(upload: Upload, *, now: datetime | None = None) -> dict[str, Any]:
+    """How the bytes are to be sent. The length is signed too, and every HTTP client sends it by itself.
+
+    `now` is what the database's clock says, if that is known. Raises what `seconds_left` does.
+    """
     url = image_storage().presign_put(
         upload.key,
         size=upload.size,
         content_type=upload.content_type,
-        lifetime=seconds_left(upload),
+        lifetime=seconds_left(upload, now=now),
     )
     fault_point("presigned")
     return {"method": "PUT", "url": url, "headers": {"Content-Type": upload.content_type}}
 
 
-def presign_parts(upload: Upload, numbers: Iterable[int]) -> list[dict[str, Any]]:
+def presign_parts(
+    upload: Upload, numbers: Iterable[int], *, now: datetime | None = None
+) -> list[dict[str, Any]]:
     """Where these parts (from 1) are to be sent. Numbers that the upload has not are left out.
 
     Raises UploadExpired, or the verdict, when it is too late for parts.
     """
-    lifetime = seconds_left(upload)
+    lifetime = seconds_left(upload, now=now)
     return [
         {
             "number": number,
@@ -188,9 +201,9 @@ def presign_parts(upload: Upload, numbers: Iterable[int]) -> list[dict[str, Any]
     ]
 
 
-def seconds_left(upload: Upload) -> int:
+def seconds_left(upload: Upload, *, now: datetime | None = None) -> int:
     """Until the upload expires. Raises UploadExpired, or why nothing more is taken."""
-    left = int((upload.expires_at - database_now()).total_seconds())
+    left = int((upload.expires_at - (now or database_now())).total_seconds())
     if refusal := refusal_of(upload):
         raise refusal
     if left < 1:
@@ -274,29 +287,40 @@ def join_parts(upload: Upload) -> int:
     return missing
 
 
+# How many wait is counted as it was before this one did.
+STAGE = """
+UPDATE media_api_upload AS staged SET state = 'staged', staged_at = statement_timestamp()
+WHERE id = %(id)s AND state = 'announced'
+RETURNING staged_at, (
+    SELECT count(*) FROM (
+        SELECT FROM media_api_upload AS waiting
+        WHERE owner_id = staged.owner_id AND state = 'staged' AND error_code = '' LIMIT %(most)s
+    ) AS waiting
+)
+"""
+
+
 def mark_staged(upload: Upload) -> None:
-    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so."""
-    row = Upload.objects.filter(id=upload.id)
+    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so.
+
+    The more of an owner's uploads wait, the later is the turn of one more: nobody waits behind all that another has
+    sent.
+    """
     with transaction.atomic():
-        announced = row.filter(state=Upload.State.ANNOUNCED)
-        is_new = announced.update(state=Upload.State.STAGED, staged_at=Now())
-        if is_new:
-            enqueue("examine", "upload_id", [upload.id], priority=turn(upload))
+        with connection.cursor() as cursor:
+            cursor.execute(STAGE, {"id": upload.id, "most": MAX_WAITING - 1})
+            staged = cursor.fetchone()
+        if staged:
+            upload.staged_at, waiting = staged
+            enqueue("examine", "upload_id", [upload.id], priority=MAX_WAITING - 1 - waiting)
             fault_point("staging")
     fault_point("staged")
     upload.state = Upload.State.STAGED  # also if it is gone: kept by now, or deleted by its owner
-    if is_new:
+    if staged:
         log.info("upload_staged", upload_id=str(upload.id))
-    elif known := row.first():
-        for field in ("state", "error_code", "error_detail"):
+    elif known := Upload.objects.filter(id=upload.id).first():
+        for field in ("state", "staged_at", "error_code", "error_detail"):
             setattr(upload, field, getattr(known, field))
-
-
-def turn(upload: Upload) -> int:
-    """The priority of its job. The more of an owner's uploads wait, the later is the turn of one more: nobody waits
-    behind all that another has sent."""
-    waiting = Upload.objects.waiting().filter(owner_id=upload.owner_id)
-    return MAX_WAITING - waiting[:MAX_WAITING].count()
 
 
 def refusal_of(upload: Upload) -> Refusal | None:

@@ -93,9 +93,9 @@ def test_an_upload_costs_few_statements(api: APIClient) -> None:
     announced = announce(api, body).json()
     put(announced, body)
     ways = [
-        (8, partial(announce, api, body)),
-        (8, partial(complete, api, announced["id"])),
-        (14, partial(send, api, body)),
+        (6, partial(announce, api, body)),
+        (6, partial(complete, api, announced["id"])),
+        (11, partial(send, api, body)),
     ]
     for cost, way in ways:
         assert statements(way) == cost

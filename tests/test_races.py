@@ -104,7 +104,9 @@ def status(ask: Callable[..., Answer], *arguments: Any, **options: Any) -> int:
 def announced(owner: User, count: int = LOOPS) -> list[Upload]:
     announcement = Announcement("cat.jpg", len(BODY), "image/jpeg")
     drafts = [uploads.drafted(owner, announcement, in_parts=False) for _ in range(count)]
-    return Upload.objects.bulk_create(drafts)
+    for draft in drafts:
+        uploads.write(draft)
+    return drafts
 
 
 def sent(owner: User, storage: ImageStorage, count: int = LOOPS) -> list[Upload]:
@@ -138,7 +140,7 @@ def kept(owner: User, facts: Facts) -> list[Image]:
         file.write(BODY)
         for _ in range(LOOPS):
             upload = uploads.drafted(owner, announcement, in_parts=False)
-            upload.sha256, upload.staged_at = sha256(BODY), upload.expires_at
+            upload.sha256, upload.staged_at = sha256(BODY), database_now()
             derived = examination.put_objects(upload, file, facts)
             images.append(examination.image_of(upload, facts, derived))
     return Image.objects.bulk_create(images)

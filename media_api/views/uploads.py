@@ -1,6 +1,7 @@
 """`/api/v1/uploads`: the direct door. Announce, send the bytes to the bucket, complete."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.http import QueryDict
@@ -23,6 +24,7 @@ from media_api.serializers import (
     PartSerializer,
     UploadDetailSerializer,
     UploadSerializer,
+    told,
 )
 
 from .answers import (
@@ -65,23 +67,26 @@ class UploadsView(ListAPIView[Upload]):
         announcement = validated(AnnouncementSerializer(data=request.data)).announcement()
         key = idempotency_key(request)
         upload = uploads.announce(caller(request), announcement, key=key)
-        found = own_upload(request, upload.id) if key else upload
-        body = kept(found) if isinstance(found, Image) else announced(found)
+        body = (
+            repeated(request, upload) if key else told(upload) | way_in(upload, upload.created_at)
+        )
         return Response(body, status=201, headers={"Location": address_of(upload)})
 
 
-def announced(upload: Upload) -> dict[str, Any]:
-    """The answer to an announcement; to a repeated one, if the bytes are there by now, without a way in."""
-    body = dict(UploadSerializer(upload).data)
-    return body if upload.state == Upload.State.STAGED else body | way_in(upload)
+def repeated(request: Request, upload: Upload) -> dict[str, Any]:
+    """The answer to an announcement that may be a repeat: the bytes may be there by now, or kept."""
+    found = own_upload(request, upload.id)
+    if isinstance(found, Image):
+        return kept(found)
+    return told(found) if found.state == Upload.State.STAGED else told(found) | way_in(found)
 
 
-def way_in(upload: Upload) -> dict[str, Any]:
+def way_in(upload: Upload, now: datetime | None = None) -> dict[str, Any]:
     """Where the bytes are to be sent, and with which headers."""
     if upload.part_size:
         numbers = range(1, upload.part_count + 1)
-        return {"parts": uploads.presign_parts(upload, numbers)}
-    return uploads.presign_put(upload)
+        return {"parts": uploads.presign_parts(upload, numbers, now=now)}
+    return uploads.presign_put(upload, now=now)
 
 
 class UploadView(APIView):
@@ -94,7 +99,7 @@ class UploadView(APIView):
             return Response(kept(upload))
         if upload.state == Upload.State.EXPIRED:
             raise UploadExpired
-        body = dict(UploadSerializer(upload).data)
+        body = told(upload)
         if upload.state == Upload.State.ANNOUNCED:
             body |= arrived(upload) if upload.part_size else uploads.presign_put(upload)
         return Response(body)
