@@ -1,6 +1,7 @@
 """`make run` as a whole: it starts, survives what happens to it, and leaves nothing behind."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     port = free_port(HOST)
 
     def serve(**variables: str) -> Service:
-        service = Service(tmp_path / "data", port=port, WEB_WORKERS="1", **variables)
+        service = Service(tmp_path / "data", port=port, **{"WEB_WORKERS": "1", **variables})
         started.append(service)
         service.start()
         return service
@@ -112,6 +113,14 @@ def test_it_starts_after_everything_was_killed(serve: Serve) -> None:
     second = serve(PUBLIC_HOST="shoebox.test")
     assert second.wait_for(READY) == f"http://shoebox.test:{second.port}/"
     assert secrets_of(second) == secrets_of(first)
+
+
+def test_django_is_loaded_three_times(serve: Serve) -> None:
+    """To prepare, by all web processes together, and by the worker."""
+    service = serve(WEB_WORKERS="2", PYTHONPROFILEIMPORTTIME="1")
+    service.wait_for(READY)
+    service.wait_for(r"\| +procrastinate\.worker\n")
+    assert len(re.findall(r"\| +django\.db\.models\n", service.output.read_text())) == 3
 
 
 def test_a_busy_port_is_said(idle: Callable[..., Service]) -> None:
