@@ -216,10 +216,12 @@ def test_nothing_imports_the_tests_or_the_measurements() -> None:
 
 
 LOAD = """
-import django, sys
+import sys, threading
+import django
 from project.management.commands.granian import load_application
 django.setup()
 load_application()
+assert threading.active_count() == 1, "only one thread outlives a fork"
 """
 
 

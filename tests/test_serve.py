@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,12 +116,15 @@ def test_it_starts_after_everything_was_killed(serve: Serve) -> None:
     assert secrets_of(second) == secrets_of(first)
 
 
-def test_django_is_loaded_three_times(serve: Serve) -> None:
-    """To prepare, by all web processes together, and by the worker."""
+def test_django_is_loaded_three_times_and_the_app_once(serve: Serve) -> None:
+    """To prepare, for all web processes together, and by the worker."""
     service = serve(WEB_WORKERS="2", PYTHONPROFILEIMPORTTIME="1")
     service.wait_for(READY)
     service.wait_for(r"\| +procrastinate\.worker\n")
-    assert len(re.findall(r"\| +django\.db\.models\n", service.output.read_text())) == 3
+    modules = re.findall(r"^import time:.*\| +(\S+)$", service.output.read_text(), re.MULTILINE)
+    loads = Counter(modules)
+    assert loads["django.db.models"] == 3
+    assert loads["project.bodies"] == loads["project.health"] == 1  # with project.wsgi and urls
 
 
 def test_a_busy_port_is_said(idle: Callable[..., Service]) -> None:
