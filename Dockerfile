@@ -29,4 +29,4 @@ COPY --from=build /venv /venv
 COPY --from=build /app /app
 USER 10001:10001
 EXPOSE 8000
-CMD ["sh", "-c", "exec granian --interface wsgi --http 1 --http1-buffer-size 65536 --host $HOST --port $PORT --workers ${WEB_WORKERS:-2} --blocking-threads ${WEB_THREADS:-8} --respawn-failed-workers --workers-kill-timeout 10 project.wsgi:application"]
+CMD ["python", "manage.py", "granian"]

@@ -76,7 +76,7 @@ class World:
         workers: int = 1,
         variables: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[str]:
-        """A WSGI application on granian, as `make run` starts it; its address."""
+        """A WSGI application on granian, which `make run` has too; its address."""
         port = free_port(HOST)
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1"]
         command += ["--host", HOST, "--port", str(port), "--workers", str(workers)]

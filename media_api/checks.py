@@ -6,8 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from . import faults, imaging, landlock, seccomp
+from . import faults, landlock, seccomp
 
+TAG = "shoebox"  # by which a worker asks for ours alone
 DECODERS = "media_api.E002"
 
 # The oldest library of each kind in which no hole is known that a picture could use, and the last one that was mended.
@@ -21,7 +22,7 @@ FLOORS = {
 }
 
 
-@register
+@register(TAG)
 def identities_differ(**_: Any) -> list[CheckMessage]:
     """The embedded store has only one identity, and refuses what a stronger one would allow elsewhere."""
     if settings.EMBEDDED or settings.S3_UPLOAD_ACCESS_KEY_ID != settings.S3_ACCESS_KEY_ID:
@@ -36,8 +37,10 @@ def identities_differ(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register(TAG)
 def decoders_are_mended(**_: Any) -> list[CheckMessage]:
+    from . import imaging  # and with it Pillow, which no web process loads
+
     return [
         Error(
             f"{name} {version or '(unknown version)'} has known holes that a picture can use.",
@@ -53,7 +56,7 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
-@register
+@register(TAG)
 def faults_are_for_tests(**_: Any) -> list[CheckMessage]:
     if not settings.FAULTS or faults.folder:
         return []
@@ -67,7 +70,7 @@ def faults_are_for_tests(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register(TAG)
 def proxies_are_known(**_: Any) -> list[CheckMessage]:
     """Something ends TLS in front of us, and everybody seems to come from there."""
     if settings.TRUSTED_PROXIES or not settings.PUBLIC_URL.startswith("https:"):
@@ -87,7 +90,7 @@ NETS = {
 }
 
 
-@register
+@register(TAG)
 def decoders_are_caged(**_: Any) -> list[CheckMessage]:
     """Warnings: without these nets there are still limits of memory, time and output (`cage`)."""
     return [

@@ -18,6 +18,7 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ConnectorException
+from procrastinate.tasks import configure_task
 
 from .exceptions import DatabaseUnavailable, ForeignBucket, StorageUnavailable
 
@@ -40,12 +41,13 @@ def enqueue(
     priority: int | None = None,
 ) -> None:
     """Add a job for each id, or list of ids, by the name of the task; of a higher priority it is done before others.
+    The task itself is not looked for: it would load what only a worker needs.
 
     Without one it has that of its task. The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
     """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     try:
-        app.configure_task(task, allow_unknown=False, priority=priority).batch_defer(
+        configure_task(name=task, job_manager=app.job_manager, priority=priority).batch_defer(
             *({argument: _told(value), "request_id": request_id} for value in values)
         )
     except ConnectorException as error:

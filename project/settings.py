@@ -316,6 +316,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = None  # only a worker needs the jobs, and Pillow with them
+PROCRASTINATE_IMPORT_PATHS = ["media_api.tasks"]
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "delete_jobs": "successful",

@@ -318,19 +318,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
     def start(**variables: str) -> str:
         port = free_port(HOST)
-        options = f"--interface wsgi --host {HOST} --port {port} --workers 1 --log-level error"
-        threads = ["--blocking-threads", str(settings.WEB_THREADS)]
+        where = {"DATABASE_URL": database_of_the_test(), "HOST": HOST, "PORT": str(port)}
         server = Child(
             "The web server",
-            [
-                sys.executable,
-                "-m",
-                "granian",
-                *options.split(),
-                *threads,
-                "project.wsgi:application",
-            ],
-            environment={**os.environ, "DATABASE_URL": database_of_the_test(), **variables},
+            [sys.executable, "manage.py", "granian"],
+            environment={**os.environ, **where, "WEB_WORKERS": "1", **variables},
             log=tmp_path / "log",
         )
         servers.append(server)

@@ -1,9 +1,18 @@
 """Who may import whom. A new module fails here until it stands in the table."""
 
 import ast
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
+
+from project.embedded.addresses import netloc
+from tests.services import HOST
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("media_api", "project", "web")
@@ -92,7 +101,9 @@ MAY_IMPORT = {
         COMMANDS,
         COMMANDS
         | below("media_api", "uploads images sweeps epoch storage models exceptions")
-        | below("media_api", "fsck repair damage adoption removal retries queue holds backup"),
+        | below(
+            "media_api", "fsck repair damage adoption removal retries queue holds backup checks"
+        ),
     ),
     **dict.fromkeys(
         PAGES,
@@ -202,3 +213,33 @@ def test_what_is_pure_knows_neither_django_nor_a_network() -> None:
 
 def test_nothing_imports_the_tests_or_the_measurements() -> None:
     assert {name for name in MODULES if roots(name) & {"tests", "bench"}} == set()
+
+
+LOAD = """
+import sys, threading
+import django
+from project.management.commands.granian import load_application
+django.setup()
+load_application()
+assert threading.active_count() == 1, "only one thread outlives a fork"
+"""
+
+
+def test_a_web_server_is_loaded_without_decoders_and_asks_nobody() -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        listener.setblocking(False)
+        address = netloc(*listener.getsockname())
+        loaded = modules_with(
+            LOAD, DATABASE_URL=f"postgres://x@{address}/x", S3_ENDPOINT_URL=f"http://{address}"
+        )
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert {"media_api.storage", "media_api.views", "web.views"} <= loaded
+    assert loaded & {"PIL", "media_api.imaging", "media_api.tasks", "tests"} == set()
+
+
+def modules_with(script: str, **variables: str) -> set[str]:
+    """What is loaded when a new interpreter has run it."""
+    command = [sys.executable, "-c", f"{script}print(*sys.modules)"]
+    environment = {**os.environ, **variables}
+    return set(subprocess.check_output(command, env=environment, text=True).split())

@@ -1,8 +1,10 @@
 """`make run` as a whole: it starts, survives what happens to it, and leaves nothing behind."""
 
 import os
+import re
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     port = free_port(HOST)
 
     def serve(**variables: str) -> Service:
-        service = Service(tmp_path / "data", port=port, WEB_WORKERS="1", **variables)
+        service = Service(tmp_path / "data", port=port, **{"WEB_WORKERS": "1", **variables})
         started.append(service)
         service.start()
         return service
@@ -112,6 +114,17 @@ def test_it_starts_after_everything_was_killed(serve: Serve) -> None:
     second = serve(PUBLIC_HOST="shoebox.test")
     assert second.wait_for(READY) == f"http://shoebox.test:{second.port}/"
     assert secrets_of(second) == secrets_of(first)
+
+
+def test_django_is_loaded_three_times_and_the_app_once(serve: Serve) -> None:
+    """To prepare, for all web processes together, and by the worker."""
+    service = serve(WEB_WORKERS="2", PYTHONPROFILEIMPORTTIME="1")
+    service.wait_for(READY)
+    service.wait_for(r"\| +procrastinate\.worker\n")
+    modules = re.findall(r"^import time:.*\| +(\S+)$", service.output.read_text(), re.MULTILINE)
+    loads = Counter(modules)
+    assert loads["django.db.models"] == 3
+    assert loads["project.bodies"] == loads["project.health"] == 1  # with project.wsgi and urls
 
 
 def test_a_busy_port_is_said(idle: Callable[..., Service]) -> None:

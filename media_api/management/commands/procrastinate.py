@@ -5,6 +5,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError, connection
 from procrastinate.contrib.django.management.commands import procrastinate
 
+from media_api.checks import TAG
 from media_api.epoch import require_own_bucket, require_private_bucket
 from media_api.exceptions import ForeignBucket, PublicBucket, StorageUnavailable
 from media_api.holds import is_unconfirmed
@@ -14,6 +15,10 @@ log = structlog.get_logger(__name__)
 
 class Command(procrastinate.Command):
     """The library's own, but a worker does not touch a bucket that is not ours, or that anybody can read."""
+
+    requires_system_checks = [
+        TAG
+    ]  # the others load all views, and are of the code, not of settings or machine
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["command"] == "worker":

@@ -26,7 +26,6 @@ from project import embedded
 from project.embedded import AlreadyRunning, Bucket, Child, NotStarted, Postgres
 from project.embedded.addresses import reachable, refusal
 
-HEAD_SIZE = 64 * 1024  # bytes of a request's head; each connection may hold as much
 PAUSE = 1.0  # seconds before a child that ended is started again
 
 
@@ -38,22 +37,8 @@ class Web(Child):
     def __init__(self, host: str, public_url: str, environment: Mapping[str, str]) -> None:
         self.address = reachable(host), settings.PORT
         self.public_name = urlsplit(public_url).netloc
-        options = {
-            "--interface": "wsgi",
-            "--http": 1,
-            "--http1-buffer-size": HEAD_SIZE,
-            "--working-dir": settings.BASE_DIR,
-            "--host": host,
-            "--port": settings.PORT,
-            "--workers": settings.WEB_WORKERS,
-            "--blocking-threads": settings.WEB_THREADS,
-            "--workers-kill-timeout": 10,
-            "--log-level": "error",
-        }
-        arguments = [str(word) for option in options.items() for word in option]
-        command = [sys.executable, "-m", "granian", *arguments, "--respawn-failed-workers"]
         super().__init__(
-            "The web server", [*command, "project.wsgi:application"], environment=environment
+            "The web server", _manage("granian"), environment={**environment, "HOST": host}
         )
 
     def is_ready(self) -> bool:
@@ -108,9 +93,9 @@ class Command(BaseCommand):
         web = Web(host, chosen["PUBLIC_URL"], environment)
         children = [postgres, bucket, worker, web]
         try:
+            web.start()  # loads meanwhile, and is not ready before the tables are made
             postgres.start()
             bucket.start()
-            web.start()  # loads while the tables are made, and is not ready before they are
             link = _prepare(environment)
             web.wait_until(web.is_ready, seconds=120)
             worker.start()
