@@ -49,7 +49,7 @@ chaos: .venv/.with-test staticfiles/staticfiles.json
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 			{ echo "Shoebox needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }; \
 		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
-	} && $$uv sync --frozen --inexact --quiet $(GROUPS)
+	} && $$uv sync --frozen --inexact --quiet --compile-bytecode $(GROUPS)
 	@touch $@
 
 # What the measurements stand beside, in an environment of its own.

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import structlog
@@ -32,18 +32,23 @@ OUTAGES = (
     OSError,  # any: where the disk is full, `tempfile` says that there is no folder
 )
 
+# Of a higher priority a job is done before others. To examine a picture has 0 to MOST_WAITING, by how many of its owner
+# wait already: nobody waits behind all that another has sent. What takes a moment waits behind no picture.
+MOST_WAITING = 999
+FIRST = 1000
+
 
 def enqueue(
-    task: str,
+    task: Literal["examine", "describe", "purge"],
     argument: str,
     values: Iterable[uuid.UUID | Sequence[uuid.UUID]],
     *,
-    priority: int | None = None,
+    priority: int = FIRST,
 ) -> None:
-    """Add a job for each id, or list of ids, by the name of the task; of a higher priority it is done before others.
-    The task itself is not looked for: it would load what only a worker needs.
+    """Add a job for each id, or list of ids, by the name of the task: to look for the task itself would load what only
+    a worker needs.
 
-    Without one it has that of its task. The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
+    The request's id follows into the jobs' log lines. Raises DatabaseUnavailable.
     """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     try:

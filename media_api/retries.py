@@ -51,7 +51,7 @@ def _enqueue_batch(uploads: UploadQuerySet) -> int:
         Upload.objects.filter(id__in=ids).update(
             attempts=0, crashes=0, error_code="", error_detail=""
         )
-        enqueue("examine", "upload_id", ids)
+        enqueue("examine", "upload_id", ids, priority=0)
     for upload_id in ids:
         log.info("upload_enqueued_again", upload_id=str(upload_id))
     return len(ids)

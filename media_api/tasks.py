@@ -21,12 +21,10 @@ from procrastinate.jobs import Job
 from . import damage, examination, holds, images, retries, sweeps
 from .faults import fault_point
 from .models import SignInLink, database_now
-from .queue import OUTAGES
-from .uploads import MAX_WAITING
+from .queue import FIRST, OUTAGES
 
 log = structlog.get_logger(__name__)
 
-FIRST = MAX_WAITING + 1  # the priority of what takes a moment, so that it waits behind no picture
 LONGEST_WAIT = 60
 LONG_AGO = datetime.fromtimestamp(0, UTC)  # due by any clock
 TRIES = 10
@@ -74,13 +72,13 @@ def examine(*, upload_id: str, request_id: str = "") -> None:
         examination.examine(uuid.UUID(upload_id))
 
 
-@app.task(name="describe", retry=UntilDone(tries=TRIES), task_middleware=[dated], priority=FIRST)
+@app.task(name="describe", retry=UntilDone(tries=TRIES), task_middleware=[dated])
 def describe(*, image_id: str, request_id: str = "") -> None:
     with structlog.contextvars.bound_contextvars(request_id=request_id, image_id=image_id):
         images.describe_again(uuid.UUID(image_id))
 
 
-@app.task(name="purge", retry=UntilDone(tries=TRIES), task_middleware=[dated], priority=FIRST)
+@app.task(name="purge", retry=UntilDone(tries=TRIES), task_middleware=[dated])
 def purge(*, image_ids: Sequence[str] = (), image_id: str = "", request_id: str = "") -> None:
     """`image_id` is that of a job which waited when the service was upgraded."""
     with structlog.contextvars.bound_contextvars(request_id=request_id):

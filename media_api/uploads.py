@@ -43,14 +43,11 @@ from .models import (
     database_now,
 )
 from .presign import LONGEST
-from .queue import enqueue
+from .queue import MOST_WAITING, enqueue
 from .quotas import require_room
 from .storage import Part, image_storage
 
 log = structlog.get_logger(__name__)
-
-# So many uploads of one owner keep their order among others; later ones share the last place.
-MAX_WAITING = 1000
 
 
 @dataclass(frozen=True)
@@ -301,18 +298,14 @@ RETURNING staged_at, (
 
 
 def mark_staged(upload: Upload) -> None:
-    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so.
-
-    The more of an owner's uploads wait, the later is the turn of one more: nobody waits behind all that another has
-    sent.
-    """
+    """From here on the bytes are ours to examine. The job is enqueued in the transaction that says so."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(STAGE, {"id": upload.id, "most": MAX_WAITING - 1})
+            cursor.execute(STAGE, {"id": upload.id, "most": MOST_WAITING})
             staged = cursor.fetchone()
         if staged:
             upload.staged_at, waiting = staged
-            enqueue("examine", "upload_id", [upload.id], priority=MAX_WAITING - 1 - waiting)
+            enqueue("examine", "upload_id", [upload.id], priority=MOST_WAITING - waiting)
             fault_point("staging")
     fault_point("staged")
     upload.state = Upload.State.STAGED  # also if it is gone: kept by now, or deleted by its owner
