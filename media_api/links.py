@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.http import HttpResponseRedirect
 
-from .models import RENDITION_TYPE, Image
+from .models import RENDITION_TYPE, Image, ListedImage
 from .storage import Link, image_storage
 
 # What a file of a type may be called; the first is what a name gets that says something else.
@@ -16,12 +16,14 @@ EXTENSIONS = {
 }
 
 
-def links_of(image: Image) -> tuple[Link, list[Link]]:
+def links_of(image: Image | ListedImage) -> tuple[Link, list[Link]]:
     """Links that show the original, and each rendition."""
+    storage = image_storage()
+    start = storage.window_start(image.path)
     folder = image.path.rpartition("/")[0]
-    renditions = [(f"{folder}/{side}.webp", RENDITION_TYPE) for side in image.sides]
-    original, *others = image_storage().links([(image.path, image.content_type), *renditions])
-    return original, others
+    (original,) = storage.links([image.path], image.content_type, start=start)
+    keys = [f"{folder}/{side}.webp" for side in image.sides]
+    return original, storage.links(keys, RENDITION_TYPE, start=start)
 
 
 def original_link(image: Image, *, download: bool = False) -> Link:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Self, TypedDict
+from typing import NamedTuple, Self, TypedDict
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -237,8 +237,8 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return self.filter(trashed_at__isnull=False)
 
     def as_listed(self) -> Self:
-        """Without what no list shows, most of which is long."""
-        return self.defer("derived", "stripped_path", "checked_at", "version", "words")
+        """With rows that are each a ListedImage: a list has many, and models take a third longer."""
+        return self.values_list(*ListedImage._fields, named=True)  # type: ignore[return-value]
 
     def matching(self, text: str) -> Self:
         """Images whose name or tags have, for each word of `text`, a word that begins with it."""
@@ -267,6 +267,26 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def copies_of(self, image: "Image") -> Self:
         return self.filter(owner_id=image.owner_id, sha256=image.sha256).exclude(id=image.id)
+
+
+class ListedImage(NamedTuple):
+    """What a list shows of an Image."""
+
+    id: uuid.UUID
+    name: str
+    path: str
+    size: int
+    date: datetime
+    content_type: str
+    width: int
+    height: int
+    frames: int
+    sha256: str
+    tags: list[str]
+    placeholder: str
+    sides: list[int]
+    trashed_at: datetime | None
+    damaged_at: datetime | None
 
 
 class Digest(TypedDict):
@@ -606,7 +626,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 def _columns(model: type[models.Model]) -> list[str]:
-    return [field.column for field in model._meta.concrete_fields]
+    return [field.attname for field in model._meta.concrete_fields]
 
 
 ALIVE = """

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import DataError
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 from django.http import QueryDict
 from rest_framework.pagination import BasePagination
@@ -22,7 +22,12 @@ from .exceptions import FieldError, Invalid
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
-Row = TypeVar("Row", bound=Model)
+
+class HasId(Protocol):
+    id: Any
+
+
+Row = TypeVar("Row", bound=HasId)
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,15 @@ class Order:
     def reversed(self) -> "Order":
         return replace(self, descending=not self.descending)
 
-    def read(self, queryset: QuerySet[Row], after: list[str] | None, count: int) -> list[Row]:
+    def read(self, queryset: QuerySet[Any, Row], after: list[str] | None, count: int) -> list[Row]:
         if self.index is None:
             return list(self._first(queryset, "id", after, count))
         ids = self._first(self.index, "image", after, count).values("image")
         return list(self._first(queryset.filter(id__in=ids), "id", None, count))
 
     def _first(
-        self, rows: QuerySet[Row], key: str, after: list[str] | None, count: int
-    ) -> QuerySet[Row]:
+        self, rows: QuerySet[Any, Row], key: str, after: list[str] | None, count: int
+    ) -> QuerySet[Any, Row]:
         if after:
             lookup = TupleLessThan if self.descending else TupleGreaterThan
             rows = rows.filter(lookup(Tuple(self.field, key), after))
@@ -72,10 +77,10 @@ class Cursor:
     position: list[str]
 
     @classmethod
-    def at(cls, row: Model, order: str, *, back: bool) -> "Cursor":
+    def at(cls, row: HasId, order: str, *, back: bool) -> "Cursor":
         value = getattr(row, order.removeprefix("-"))
         text = value.isoformat() if isinstance(value, datetime) else str(value)
-        return cls(order, back, [text, str(row.pk)])
+        return cls(order, back, [text, str(row.id)])
 
     def encode(self) -> str:
         text = json.dumps([self.order, self.back, self.position], separators=(",", ":"))
@@ -98,7 +103,7 @@ class Page(Generic[Row]):
 
 
 def paginate(
-    queryset: QuerySet[Row], parameters: Mapping[str, str], *, orders: Orders
+    queryset: QuerySet[Any, Row], parameters: Mapping[str, str], *, orders: Orders
 ) -> Page[Row]:
     """The page that `limit`, `cursor` and `order` ask for. Raises Invalid."""
     limit = _limit(parameters)
@@ -119,7 +124,9 @@ def paginate(
     )
 
 
-def _rows(queryset: QuerySet[Row], order: Order, cursor: Cursor | None, count: int) -> list[Row]:
+def _rows(
+    queryset: QuerySet[Any, Row], order: Order, cursor: Cursor | None, count: int
+) -> list[Row]:
     if cursor and cursor.back:
         order = order.reversed()
     try:

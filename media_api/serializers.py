@@ -16,6 +16,7 @@ from .models import (
     TAG_LENGTH,
     ApiKey,
     Image,
+    ListedImage,
     Upload,
     clean_name,
     clean_tag,
@@ -158,13 +159,14 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
         ]
         read_only_fields = fields
 
-    def to_representation(self, image: Image) -> dict[str, Any]:
+    def to_representation(self, image: Any) -> dict[str, Any]:
         return representation(image)
 
 
-def representation(image: Image) -> dict[str, Any]:
+def representation(image: Image | ListedImage) -> dict[str, Any]:
     """Plain values. A link is arithmetic: no list asks the bucket."""
     original, renditions = links_of(image)
+    width, height = image.width, image.height
     return {
         "id": image.id,
         "name": image.name,
@@ -172,8 +174,8 @@ def representation(image: Image) -> dict[str, Any]:
         "size": image.size,
         "date": image.date,
         "content_type": image.content_type,
-        "width": image.width,
-        "height": image.height,
+        "width": width,
+        "height": height,
         "frames": image.frames,
         "sha256": image.sha256,
         "tags": image.tags,
@@ -182,14 +184,15 @@ def representation(image: Image) -> dict[str, Any]:
         "damaged_at": image.damaged_at,
         "original": original._asdict(),
         "renditions": [
-            rendition(image, side, link) for side, link in zip(image.sides, renditions, strict=True)
+            rendition(side, fit(width, height, side), link)
+            for side, link in zip(image.sides, renditions, strict=True)
         ],
         "page": page_of(image.id),
     }
 
 
-def rendition(image: Image, side: int, link: Link) -> dict[str, Any]:
-    width, height = fit(image.width, image.height, side)
+def rendition(side: int, size: tuple[int, int], link: Link) -> dict[str, Any]:
+    width, height = size
     return {
         "side": side,
         "width": width,

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,8 +22,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from io import BytesIO
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
@@ -417,21 +416,17 @@ class ImageStorage(S3Storage):  # type: ignore[misc]
 
         Type and caching are signed in: a store may forget them (rclone does when it restarts).
         """
-        if not download_as:
-            return self.links([(key, content_type)])[0]
         start = self.window_start(key)
+        if not download_as:
+            return self.links([key], content_type, start=start)[0]
         url = self._signer(content_type, download_as).url(key, at=start)
         return Link(url, self._end(start))
 
-    def links(self, objects: Sequence[tuple[str, str]]) -> list[Link]:
-        """Links that show objects of one folder, by key and media type: they change, and die, together."""
-        start = self.window_start(objects[0][0])
+    def links(self, keys: Iterable[str], content_type: str, *, start: int) -> list[Link]:
+        """Links that show objects of one type, as they are from `start` on, the `window_start` of their folder: all
+        that are made for the same change, and die, together."""
         end = self._end(start)
-        return [
-            Link(url, end)
-            for kind, of_kind in groupby(objects, key=itemgetter(1))
-            for url in self._showing(kind).urls([key for key, _ in of_kind], at=start)
-        ]
+        return [Link(url, end) for url in self._showing(content_type).urls(keys, at=start)]
 
     def window_start(self, key: str) -> int:
         """When the links to this key, and to all in its folder, became what they are (seconds since 1970)."""

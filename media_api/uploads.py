@@ -113,7 +113,7 @@ def write(draft: Upload) -> None:
     lifetime = timedelta(
         seconds=settings.PARTS_LIFETIME if draft.part_size else settings.UPLOAD_LIFETIME
     )
-    draft.expires_at = Now() + lifetime  # type: ignore[assignment]
+    draft.expires_at = Now() + lifetime
     draft.save(force_insert=True)
     draft.expires_at = draft.created_at + lifetime  # the same, as both are of one statement
 

@@ -235,6 +235,7 @@ def stranger(mallory: User) -> APIClient:
 @pytest.fixture
 def clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker would do by the clock is done when a test says so."""
+    procrastinate_app.current_app.perform_import_paths()  # type: ignore[no-untyped-call] # else later
     monkeypatch.setattr(procrastinate_app.current_app, "periodic_registry", PeriodicRegistry())  # type: ignore[no-untyped-call]
 
 
