@@ -1,17 +1,19 @@
 """What every answer says to browsers: pages, JSON, errors, the admin, static files.
 
-The rest of it (CSP, HSTS, nosniff, Referrer-Policy, Cross-Origin-Opener-Policy) are settings of Django and django-csp.
+The rest of it (HSTS, nosniff, Referrer-Policy, Cross-Origin-Opener-Policy) are settings of Django.
 No Cross-Origin-Embedder-Policy: stores do not send the header that it asks of pictures.
 """
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 UNUSED = "accelerometer camera display-capture geolocation gyroscope magnetometer microphone midi payment usb"
 HEADERS = {
     "Cache-Control": "private, no-cache",
+    "Content-Security-Policy": settings.CONTENT_SECURITY_POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": ", ".join(f"{feature}=()" for feature in UNUSED.split()),
 }
