@@ -25,7 +25,6 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from . import containers, stripping, stripping_avif
 from .containers import Outline
@@ -40,6 +39,7 @@ from .exceptions import (
 )
 from .sides import SIDES, fit, rendition_sides
 from .stripping import Cut
+from .webp import WebPFile
 
 PLACEHOLDER_SIDE = 16
 WELL_ENCODED = 640  # sides up to this one
@@ -168,15 +168,6 @@ class Kind:
     cuts: Callable[[bytes, int], Iterator[Cut]]
 
 
-class _WebP(WebPImageFile):
-    """Only its first frame is looked at. Two canvases are free when the decoder goes before that is copied."""
-
-    def _get_next(self) -> tuple[bytes, int, int]:
-        frame = super()._get_next()
-        del self._decoder
-        return frame
-
-
 def _avif(file: BinaryIO) -> ImageFile:
     """Open an AVIF. libavif refuses it for a broken EXIF block, so then it is not shown that.
 
@@ -200,7 +191,7 @@ PNG = Kind(
     PngImageFile,
     stripping.png,
 )
-WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, _WebP, stripping.webp)
+WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, WebPFile, stripping.webp)
 GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile, stripping.gif)
 AVIF = Kind(
     "image/avif",
@@ -240,11 +231,12 @@ def _refuse_beyond(limits: Limits, kind: Kind, outline: Outline) -> None:
 def _reserve(kind: Kind, outline: Outline) -> None:
     """MemoryError where a library would not get what it needs at its peak: it would call that damage.
 
-    libwebp holds two canvases and fills a third, and AVIF comes to as much with 10 bits and alpha.
-    Between scans libjpeg holds two bytes for each colour of a pixel, beside the reduced picture.
+    Of a WebP there are two canvases before it is known to be still, and AVIF comes to three, with 10
+    bits and alpha. Between scans libjpeg holds two bytes for each colour of a pixel, beside the
+    reduced picture.
     """
     pixels = outline.width * outline.height
-    needed = 12 * pixels if kind in (WEBP, AVIF) else 0
+    needed = {WEBP: 8, AVIF: 12}.get(kind, 0) * pixels
     if outline.scans > 1:
         needed = 2 * outline.colours * pixels + 4 * min(pixels, REDUCED)
     bytes(needed)  # never touched, so this takes no time

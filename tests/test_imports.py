@@ -14,7 +14,7 @@ def below(package: str, names: str) -> set[str]:
 
 
 PURE = below("media_api", "exceptions sides presign")
-DECODING = below("media_api", "containers stripping stripping_avif imaging")
+DECODING = below("media_api", "containers stripping stripping_avif webp imaging")
 INSIDE = below(
     "media_api",
     "queue models storage verdicts epoch holds images idempotency uploads retries links accounts quotas",
@@ -42,7 +42,10 @@ MAY_IMPORT = {
     "media_api.models": set(),
     "media_api.stripping": below("media_api", "containers"),
     "media_api.stripping_avif": below("media_api", "containers stripping"),
-    "media_api.imaging": below("media_api", "containers stripping stripping_avif sides exceptions"),
+    "media_api.webp": set(),
+    "media_api.imaging": below(
+        "media_api", "containers stripping stripping_avif sides webp exceptions"
+    ),
     "media_api.cage": below("media_api", "imaging landlock seccomp exceptions"),
     "media_api.sandbox": below("media_api", "faults imaging containers stripping sides exceptions"),
     "media_api.waiters": below("media_api", "exceptions"),
@@ -121,7 +124,7 @@ MAY_USE = {
     "boto3": {"media_api.storage"},
     "botocore": {"media_api.storage"},
     "storages": {"media_api.storage"},
-    "PIL": {"media_api.imaging"},
+    "PIL": below("media_api", "imaging webp"),
     "rest_framework": HTTP,
     "procrastinate": below("media_api", "queue tasks admin doctor")
     | {"media_api.management.commands.procrastinate", "project.health"},
