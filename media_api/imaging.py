@@ -44,7 +44,6 @@ from .stripping import Cut
 from .webp import QUICK, THOROUGH, Effort
 
 PLACEHOLDER_SIDE = 16
-SMALL = 640  # sides up to this one
 REDUCED = (2 * SIDES[-1]) ** 2  # pixels of a JPEG at its reduced scale, at most
 Drawing = Image.Image | Planes  # the first where it is transparent
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -391,7 +390,7 @@ def _smaller(drawing: Drawing, size: tuple[int, int]) -> Drawing:
 
 def _thorough_up_to(picture: Image.Image, drawing: Drawing) -> int:
     """The largest side that the encoder may take its time for: any, where the decoder had to take more."""
-    return SIDES[-1] if prod(picture.size) >= 4 * prod(drawing.size) else SMALL
+    return SIDES[-1] if prod(picture.size) >= 4 * prod(drawing.size) else SIDES[0]
 
 
 def _rendition(side: int, drawing: Drawing, effort: Effort) -> Rendition:

@@ -57,4 +57,4 @@ def _difference(plane: Image.Image, size: Size) -> Image.Image:
     """With less care than the light, as eyes look."""
     if plane.size == size:
         return plane.reduce(2)
-    return plane.resize(half(size), Image.Resampling.LANCZOS, reducing_gap=1.0)
+    return plane.resize(half(size), Image.Resampling.BICUBIC, reducing_gap=1.0)

@@ -583,7 +583,7 @@ def test_a_profile_for_other_colours_is_ignored() -> None:
 def test_the_encoder_may_take_its_time_where_the_decoder_did(
     size: tuple[int, int], effort: Effort
 ) -> None:
-    """Sides above 640 are encoded quickly, but from four times their pixels."""
+    """All sides but the smallest are encoded quickly, but from four times the pixels of the largest."""
     largest = fit(*size, 1280)
     picture = pictures.photo(*size).resize(largest, Image.Resampling.LANCZOS, reducing_gap=2.0)
     expected = encode(Planes.of(picture, largest), quality=80, effort=effort)
