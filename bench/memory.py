@@ -10,8 +10,9 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -27,6 +28,7 @@ from bench.startup import weight_of
 from bench.table import Row, note, report
 from bench.world import PICTURES as PICTURES_TABLE
 from bench.world import authorization, world
+from media_api.exceptions import Empty
 from media_api.sandbox import examine
 from media_api.sides import SIDES
 from project.embedded import Child
@@ -35,7 +37,7 @@ from tests.serving import descendants
 WIDTH, HEIGHT = 11648, 8736  # what cameras of 100 megapixels make
 TILE = 2912
 SMALL, LARGE = 1_000_000, 100_000_000  # bytes
-PICTURES: dict[str, tuple[dict[str, Any], int]] = {  # how to save it, and the bar
+PICTURES: dict[str, tuple[dict[str, Any], int]] = {  # how to save it, and the bar in MB
     "JPEG": ({"quality": 90}, 150),
     "PNG": ({"compress_level": 1}, 700),
     "WEBP": ({"quality": 85, "method": 0}, 700),
@@ -62,7 +64,7 @@ def rows() -> Iterator[Row]:
             large().save(path, format, **options)
             ours = worker_peak(path)
             work = f"a worker's peak, {format} of 100 MP"
-            yield Row(6, work, "", f"{ours} MiB", f"<= {bar} MiB", ours <= bar)
+            yield Row(6, work, "", f"{ours} MiB", f"<= {bar} MB", ours * 1.048576 <= bar)
             yield Row(6, "", "thumbor 7.8", thumbor_peak(path))
     yield web()
 
@@ -113,9 +115,12 @@ def large() -> Image.Image:
 
 
 def worker_peak(path: Path) -> int:
-    worker = multiprocessing.get_context("spawn").Process(target=work, args=(path,))
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    worker = context.Process(target=work, args=(path, started))
     worker.start()
     assert worker.pid
+    started.wait(timeout=60)
     with watching(worker.pid) as peak:
         worker.join()
     if worker.exitcode:
@@ -123,10 +128,14 @@ def worker_peak(path: Path) -> int:
     return peak()
 
 
-def work(path: Path) -> None:
+def work(path: Path, started: Event) -> None:
+    """Its cage's server is started before anybody looks: until it is, it would count as a second worker."""
     os.environ |= DEPLOYED
     django.setup()
     import_module("media_api.tasks")
+    with tempfile.TemporaryFile() as nothing, suppress(Empty):
+        examine(nothing, limits=LIMITS, timeout=30, memory=MEMORY)
+    started.set()
     with path.open("rb") as file:
         examine(file, limits=LIMITS, timeout=30, memory=MEMORY)
 

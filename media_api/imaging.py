@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from math import prod
 from typing import BinaryIO
 
 from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, _imaging, features
@@ -25,9 +26,8 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from . import containers, stripping, stripping_avif
+from . import containers, stripping, stripping_avif, webp
 from .containers import Outline
 from .exceptions import (
     Empty,
@@ -38,12 +38,14 @@ from .exceptions import (
     Truncated,
     Verdict,
 )
+from .planes import Planes
 from .sides import SIDES, fit, rendition_sides
 from .stripping import Cut
+from .webp import QUICK, THOROUGH, Effort
 
 PLACEHOLDER_SIDE = 16
-WELL_ENCODED = 640  # sides up to this one
 REDUCED = (2 * SIDES[-1]) ** 2  # pixels of a JPEG at its reduced scale, at most
+Drawing = Image.Image | Planes  # the first where it is transparent
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the sandbox allows no threads
@@ -141,9 +143,10 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
     _reserve(kind, outline)
     picture, outline = _open(file, kind, outline)
     _refuse_beyond(limits, kind, outline)
-    upright, width, height, orientation = _decode(picture)
+    drawing, width, height, orientation = _decode(picture)
+    thorough = _thorough_up_to(picture, drawing)
     del picture  # before anything is encoded: it may be the largest of all that is here
-    steps = _steps(upright, width, height)
+    steps = _steps(drawing, width, height)
     return Facts(
         content_type=kind.content_type,
         extension=kind.extension,
@@ -151,7 +154,10 @@ def _examine(file: BinaryIO, limits: Limits) -> Facts:
         height=height,
         frames=outline.frames,
         placeholder=_placeholder(steps[min(steps)]),
-        renditions=tuple(_rendition(side, step) for side, step in sorted(steps.items())),
+        renditions=tuple(
+            _rendition(side, step, THOROUGH if side <= thorough else QUICK)
+            for side, step in sorted(steps.items())
+        ),
         cuts=_cuts(file, kind, orientation),
     )
 
@@ -166,15 +172,6 @@ class Kind:
     outline: Callable[[bytes], Outline]
     decoder: Callable[[BinaryIO], ImageFile]
     cuts: Callable[[bytes, int], Iterator[Cut]]
-
-
-class _WebP(WebPImageFile):
-    """Only its first frame is looked at. Two canvases are free when the decoder goes before that is copied."""
-
-    def _get_next(self) -> tuple[bytes, int, int]:
-        frame = super()._get_next()
-        del self._decoder
-        return frame
 
 
 def _avif(file: BinaryIO) -> ImageFile:
@@ -200,7 +197,7 @@ PNG = Kind(
     PngImageFile,
     stripping.png,
 )
-WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, _WebP, stripping.webp)
+WEBP = Kind("image/webp", "webp", rb"RIFF....WEBP", containers.webp, webp.WebPFile, stripping.webp)
 GIF = Kind("image/gif", "gif", rb"GIF8[79]a", containers.gif, GifImageFile, stripping.gif)
 AVIF = Kind(
     "image/avif",
@@ -240,11 +237,12 @@ def _refuse_beyond(limits: Limits, kind: Kind, outline: Outline) -> None:
 def _reserve(kind: Kind, outline: Outline) -> None:
     """MemoryError where a library would not get what it needs at its peak: it would call that damage.
 
-    libwebp holds two canvases and fills a third, and AVIF comes to as much with 10 bits and alpha.
-    Between scans libjpeg holds two bytes for each colour of a pixel, beside the reduced picture.
+    Of a WebP there are two canvases before it is known to be still, and AVIF comes to three, with 10
+    bits and alpha. Between scans libjpeg holds two bytes for each colour of a pixel, beside the
+    reduced picture.
     """
     pixels = outline.width * outline.height
-    needed = 12 * pixels if kind in (WEBP, AVIF) else 0
+    needed = {WEBP: 8, AVIF: 12}.get(kind, 0) * pixels
     if outline.scans > 1:
         needed = 2 * outline.colours * pixels + 4 * min(pixels, REDUCED)
     bytes(needed)  # never touched, so this takes no time
@@ -270,24 +268,35 @@ def _open(file: BinaryIO, kind: Kind, outline: Outline) -> tuple[ImageFile, Outl
     return picture, replace(outline, width=picture.width, height=picture.height, frames=frames)
 
 
-def _decode(picture: ImageFile) -> tuple[Image.Image, int, int, int]:
+def _decode(picture: ImageFile) -> tuple[Drawing, int, int, int]:
     """The first frame, upright, in sRGB, no larger than its largest rendition; its full size; how it was turned.
 
     Shrinking comes first, so that whatever follows costs as little as a rendition does.
     """
     width, height = picture.size
     largest = fit(width, height, rendition_sides(width, height)[-1])
+    profile = picture.info.get("icc_profile")
     with _otherwise(Truncated):
-        picture.draft(None, largest)
+        picture.draft("YCbCr" if not profile and _is_ycbcr(picture) else None, largest)
         picture.load()
-        small = _shrink(_resizable(picture), largest)
-    small = _to_srgb(small, picture.info.get("icc_profile"))
+        small: Image.Image = picture
+        if picture.mode != "YCbCr":
+            small = _to_srgb(_shrink(_resizable(picture), largest), profile)
     orientation = _orientation(picture)
     if orientation in UPRIGHT:
         small = small.transpose(UPRIGHT[orientation])
     if orientation in SIDEWAYS:
-        width, height = height, width
-    return small, width, height, orientation
+        width, height, largest = height, width, largest[::-1]
+    drawing = small if small.mode == "RGBA" else Planes.of(small, largest)
+    return drawing, width, height, orientation
+
+
+def _is_ycbcr(picture: ImageFile) -> bool:
+    """Whether a JPEG has its colours so. If not, libjpeg cannot give them so (jdapimin.c, jdcolor.c)."""
+    if not isinstance(picture, JpegImageFile):
+        return False
+    names = bytes(name for name, *_ in picture.layer)
+    return names != b"RGB" and picture.info.get("adobe_transform") != 0
 
 
 def _resizable(picture: Image.Image) -> Image.Image:
@@ -366,32 +375,33 @@ def _cuts(file: BinaryIO, kind: Kind, orientation: int) -> tuple[Cut, ...]:
     return tuple(cuts)
 
 
-def _steps(picture: Image.Image, width: int, height: int) -> dict[int, Image.Image]:
+def _steps(drawing: Drawing, width: int, height: int) -> dict[int, Drawing]:
     """By their sides, from the largest down, each made from the one before."""
     *smaller, largest = rendition_sides(width, height)
-    steps = {largest: picture}
+    steps = {largest: drawing}
     for side in reversed(smaller):
-        steps[side] = picture = _shrink(picture, fit(width, height, side))
+        steps[side] = drawing = _smaller(drawing, fit(width, height, side))
     return steps
 
 
-def _rendition(side: int, picture: Image.Image) -> Rendition:
-    """Beside method 2, method 4 takes 5 % less bytes and twice as long: the small ones can afford it."""
-    method = 4 if side <= WELL_ENCODED else 2
-    return Rendition(side, *picture.size, body=_webp(picture, quality=80, method=method))
+def _smaller(drawing: Drawing, size: tuple[int, int]) -> Drawing:
+    return drawing.shrunk(size) if isinstance(drawing, Planes) else _shrink(drawing, size)
 
 
-def _placeholder(picture: Image.Image) -> str:
-    tiny = _shrink(picture, fit(*picture.size, PLACEHOLDER_SIDE))
-    return "data:image/webp;base64," + b64encode(_webp(tiny, quality=40, method=2)).decode()
+def _thorough_up_to(picture: Image.Image, drawing: Drawing) -> int:
+    """The largest side that the encoder may take its time for: any, where the decoder had to take more."""
+    return SIDES[-1] if prod(picture.size) >= 4 * prod(drawing.size) else SIDES[0]
 
 
-def _webp(picture: Image.Image, *, quality: int, method: int) -> bytes:
-    """Encode the pixels alone."""
-    picture.info.clear()  # Pillow would write a profile from here
-    body = BytesIO()
-    try:
-        picture.save(body, "WEBP", quality=quality, method=method)
-    except ValueError as error:  # "encoding error 1", libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY
-        raise MemoryError from error
-    return body.getvalue()
+def _rendition(side: int, drawing: Drawing, effort: Effort) -> Rendition:
+    return Rendition(side, *drawing.size, body=_webp(drawing, quality=80, effort=effort))
+
+
+def _placeholder(drawing: Drawing) -> str:
+    tiny = _smaller(drawing, fit(*drawing.size, PLACEHOLDER_SIDE))
+    return "data:image/webp;base64," + b64encode(_webp(tiny, quality=40, effort=QUICK)).decode()
+
+
+def _webp(drawing: Drawing, *, quality: int, effort: Effort) -> bytes:
+    planes = drawing if isinstance(drawing, Planes) else Planes.of(drawing, drawing.size)
+    return webp.encode(planes, quality=quality, effort=effort)

@@ -174,10 +174,21 @@ def test_a_child_knows_no_other_format(opening: Sandbox, format: str) -> None:
     [
         pictures.jpeg(1200, 900, progressive=True, subsampling=0),
         pictures.webp(1200, 900, method=0),
+        pictures.webp(1200, 900, method=0, lossless=True),
+        pictures.encoded(pictures.photo(1200, 900, mode="RGBA"), "WEBP", method=0),
+        pictures.animation("WEBP", 1200, 900, frames=2),
         pictures.avif(1200, 900),
         pictures.png(1200, 900, compress_level=1),
     ],
-    ids=["progressive JPEG", "WebP", "AVIF", "PNG"],
+    ids=[
+        "progressive JPEG",
+        "WebP",
+        "lossless WebP",
+        "transparent WebP",
+        "animated WebP",
+        "AVIF",
+        "PNG",
+    ],
 )
 def test_memory_that_is_not_there_is_never_taken_for_damage(
     cage: Sandbox, idle: int, body: bytes
@@ -187,7 +198,10 @@ def test_memory_that_is_not_there_is_never_taken_for_damage(
     assert verdicts <= {"too_complex", KEPT}
 
 
-def test_a_webp_takes_no_more_memory_than_three_of_its_canvas(cage: Sandbox, idle: int) -> None:
+@pytest.mark.parametrize(("frames", "canvases"), [(1, 2.5), (2, 3.25)])
+def test_a_webp_takes_few_of_its_canvas(
+    cage: Sandbox, idle: int, frames: int, canvases: float
+) -> None:
     width, height = 16_383, 1000
-    body = pictures.webp(width, height, method=0)
-    assert verdict_on(cage, body, memory=idle + 13 * width * height) == KEPT
+    body = pictures.animation("WEBP", width, height, frames=frames)
+    assert verdict_on(cage, body, memory=idle + int(canvases * 4 * width * height)) == KEPT

@@ -21,7 +21,9 @@ from media_api.exceptions import (
     Verdict,
 )
 from media_api.imaging import Facts, Limits, Rendition, examine
+from media_api.planes import Planes
 from media_api.sides import fit, rendition_sides
+from media_api.webp import QUICK, THOROUGH, Effort, encode
 
 from . import pictures
 
@@ -511,6 +513,27 @@ def test_sixteen_bits_of_colour_are_shown_as_eight() -> None:
     assert_colour(shown_smallest(body), (0, 0), (200, 100, 0))
 
 
+ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # of colours that are not transformed
+RGB_JPEG = pictures.encoded(pictures.quarters(), "JPEG", keep_rgb=True, quality=95)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        RGB_JPEG,
+        RGB_JPEG.replace(ADOBE, b""),
+        RGB_JPEG.replace(b"R\x11\0G\x11\0B", b"\1\x11\0\2\x11\0\3").replace(
+            b"R\0G\0B", b"\1\0\2\0\3"
+        ),
+    ],
+    ids=["by both", "by their names", "by Adobe's segment"],
+)
+def test_a_jpeg_that_has_rgb_is_shown_in_its_colours(body: bytes) -> None:
+    picture = shown_smallest(body)
+    assert_colour(picture, (10, 10), pictures.RED)
+    assert_colour(picture, (50, 10), pictures.GREEN)
+
+
 def test_cmyk_is_shown_in_its_colours() -> None:
     body = pictures.encoded(pictures.quarters().convert("CMYK"), "JPEG", quality=95)
     picture = shown_smallest(body)
@@ -554,6 +577,17 @@ def test_a_profile_for_other_colours_is_ignored() -> None:
     grey = Image.new("L", (64, 48), 100)
     body = pictures.encoded(grey, "PNG", icc_profile=pictures.swapped_profile())
     assert_colour(shown_smallest(body), (9, 9), (100, 100, 100))
+
+
+@pytest.mark.parametrize(("size", "effort"), [((2560, 60), THOROUGH), ((2500, 60), QUICK)])
+def test_the_encoder_may_take_its_time_where_the_decoder_did(
+    size: tuple[int, int], effort: Effort
+) -> None:
+    """All sides but the smallest are encoded quickly, but from four times the pixels of the largest."""
+    largest = fit(*size, 1280)
+    picture = pictures.photo(*size).resize(largest, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    expected = encode(Planes.of(picture, largest), quality=80, effort=effort)
+    assert look(pictures.png(*size)).renditions[-1].body == expected
 
 
 # --- what renditions leave out

@@ -23,7 +23,7 @@ def below(package: str, names: str) -> set[str]:
 
 
 PURE = below("media_api", "exceptions sides presign")
-DECODING = below("media_api", "containers stripping stripping_avif imaging")
+DECODING = below("media_api", "containers stripping stripping_avif libwebp planes webp imaging")
 INSIDE = below(
     "media_api",
     "queue models storage verdicts epoch holds images idempotency uploads retries links accounts quotas",
@@ -51,7 +51,12 @@ MAY_IMPORT = {
     "media_api.models": set(),
     "media_api.stripping": below("media_api", "containers"),
     "media_api.stripping_avif": below("media_api", "containers stripping"),
-    "media_api.imaging": below("media_api", "containers stripping stripping_avif sides exceptions"),
+    "media_api.libwebp": set(),
+    "media_api.planes": set(),
+    "media_api.webp": below("media_api", "libwebp planes"),
+    "media_api.imaging": below(
+        "media_api", "containers stripping stripping_avif sides planes webp exceptions"
+    ),
     "media_api.cage": below("media_api", "imaging landlock seccomp exceptions"),
     "media_api.sandbox": below("media_api", "faults imaging containers stripping sides exceptions"),
     "media_api.waiters": below("media_api", "exceptions"),
@@ -132,7 +137,7 @@ MAY_USE = {
     "boto3": {"media_api.storage"},
     "botocore": {"media_api.storage"},
     "storages": {"media_api.storage"},
-    "PIL": {"media_api.imaging"},
+    "PIL": below("media_api", "imaging libwebp planes webp"),
     "rest_framework": HTTP,
     "procrastinate": below("media_api", "queue tasks admin doctor")
     | {"media_api.management.commands.procrastinate", "project.health"},
