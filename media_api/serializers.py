@@ -221,7 +221,7 @@ class UploadErrorSerializer(serializers.Serializer[Any]):
 
 
 class UploadSerializer(serializers.ModelSerializer[Upload]):
-    """An upload that is not an image (yet). The fields are declared for documentation: `told` writes them."""
+    """An upload that is not an image (yet). The fields are declared for documentation, as an image's are."""
 
     error = UploadErrorSerializer(read_only=True, allow_null=True)
     page = serializers.URLField(read_only=True)
@@ -244,10 +244,10 @@ class UploadSerializer(serializers.ModelSerializer[Upload]):
         read_only_fields = fields
 
     def to_representation(self, upload: Upload) -> dict[str, Any]:
-        return told(upload)
+        return fields_of(upload)
 
 
-def told(upload: Upload) -> dict[str, Any]:
+def fields_of(upload: Upload) -> dict[str, Any]:
     """Plain values of an upload."""
     error = {"code": upload.error_code, "detail": upload.error_detail}
     return {

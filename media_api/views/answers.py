@@ -15,7 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from media_api import uploads, verdicts
 from media_api.exceptions import Malformed, NotFound
 from media_api.models import IdempotencyKey, Image, Upload, image_prefix
-from media_api.serializers import ImageDetailSerializer, told
+from media_api.serializers import ImageDetailSerializer, fields_of
 from media_api.storage import image_storage
 
 DEFAULT_WAIT, MAX_WAIT = 10.0, 25.0
@@ -103,15 +103,14 @@ def answer_upload(request: Request, upload: Upload) -> Response:
     """201 with the image when the worker is done within `wait`, 202 with the upload when not, or the refusal."""
     seconds = seconds_to_wait(request)
     verdicts.wait(upload.id, seconds=seconds)
-    is_known = (
-        upload.staged_at and not seconds
-    )  # who does not wait is told what was so a moment ago
+    # Who does not wait is told what was so a moment ago.
+    is_known = upload.staged_at and not seconds
     found = upload if is_known else own_upload(request, upload.id)
     if isinstance(found, Image):
         return answer_image(found, status=201)
     if refusal := uploads.refusal_of(found):
         raise refusal
-    return Response(told(found), status=202, headers={"Location": address_of(found)})
+    return Response(fields_of(found), status=202, headers={"Location": address_of(found)})
 
 
 def address_of(upload: Upload) -> str:

@@ -24,7 +24,7 @@ from media_api.serializers import (
     PartSerializer,
     UploadDetailSerializer,
     UploadSerializer,
-    told,
+    fields_of,
 )
 
 from .answers import (
@@ -67,21 +67,26 @@ class UploadsView(ListAPIView[Upload]):
         announcement = validated(AnnouncementSerializer(data=request.data)).announcement()
         key = idempotency_key(request)
         upload = uploads.announce(caller(request), announcement, key=key)
-        body = (
-            repeated(request, upload) if key else told(upload) | way_in(upload, upload.created_at)
-        )
+        body = repeated(request, upload) if key else new(upload)
         return Response(body, status=201, headers={"Location": address_of(upload)})
 
 
+def new(upload: Upload) -> dict[str, Any]:
+    """The answer to an announcement, a moment after the row was written."""
+    return fields_of(upload) | way_in(upload, now=upload.created_at)
+
+
 def repeated(request: Request, upload: Upload) -> dict[str, Any]:
-    """The answer to an announcement that may be a repeat: the bytes may be there by now, or kept."""
+    """The answer to one that may be a repeat: the bytes may be there by now, or kept."""
     found = own_upload(request, upload.id)
     if isinstance(found, Image):
         return kept(found)
-    return told(found) if found.state == Upload.State.STAGED else told(found) | way_in(found)
+    if found.state == Upload.State.STAGED:
+        return fields_of(found)
+    return fields_of(found) | way_in(found)
 
 
-def way_in(upload: Upload, now: datetime | None = None) -> dict[str, Any]:
+def way_in(upload: Upload, *, now: datetime | None = None) -> dict[str, Any]:
     """Where the bytes are to be sent, and with which headers."""
     if upload.part_size:
         numbers = range(1, upload.part_count + 1)
@@ -99,7 +104,7 @@ class UploadView(APIView):
             return Response(kept(upload))
         if upload.state == Upload.State.EXPIRED:
             raise UploadExpired
-        body = told(upload)
+        body = fields_of(upload)
         if upload.state == Upload.State.ANNOUNCED:
             body |= arrived(upload) if upload.part_size else uploads.presign_put(upload)
         return Response(body)
