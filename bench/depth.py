@@ -100,14 +100,7 @@ def collection(count: int) -> Iterator[Collection]:
         if not found.is_filled():
             note(f"{count:,} images are made, once")
             fill(found, count)
-        with (
-            found.serving("project.wsgi:application", probe="/livez") as ours,
-            found.serving(
-                "bench.peers.obvious:application",
-                probe="/pictures/?limit=1",
-                variables=found.chosen,
-            ) as theirs,
-        ):
+        with found.shoebox() as ours, found.obvious() as theirs:
             yield Collection(count, ours, theirs, authorization(found))
 
 

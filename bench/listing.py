@@ -18,12 +18,7 @@ def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as found:
         fill(found, COUNT)
         key = authorization(found)
-        with (
-            found.serving("project.wsgi:application", probe="/livez") as ours,
-            found.serving(
-                "bench.peers.obvious:application", probe=PEERS_LIST, variables=found.chosen
-            ) as theirs,
-        ):
+        with found.shoebox() as ours, found.obvious() as theirs:
             yield from beside_the_obvious(ours, theirs, key)
             yield unchanged(ours, key)
 

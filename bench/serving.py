@@ -31,10 +31,7 @@ def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as found:
         fill(found, 10_000)
         key = authorization(found)
-        with (
-            found.serving("project.wsgi:application", probe="/livez") as one,
-            found.serving("project.wsgi:application", probe="/livez", workers=2) as two,
-        ):
+        with found.shoebox() as one, found.shoebox(workers=2) as two:
             for name, (path, status) in WORK.items():
                 yield growth(name, one + path, two + path, status, key)
             yield beside_slow_clients(two, key)

@@ -37,15 +37,7 @@ def rows() -> Iterator[Row]:
         found.manage("prepare_bucket")
         with found.rows() as cursor:
             cursor.execute(PICTURES)
-        with (
-            found.serving("project.wsgi:application", probe="/livez", workers=2) as ours,
-            found.serving(
-                "bench.peers.obvious:application",
-                probe="/pictures/?limit=1",
-                workers=2,
-                variables=found.chosen,
-            ) as theirs,
-        ):
+        with found.shoebox(workers=2) as ours, found.obvious(workers=2) as theirs:
             doors = Doors(ours, theirs, authorization(found), found)
             yield from accepted(doors)
             yield beside_the_worker(found, doors)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import psycopg
@@ -68,20 +67,24 @@ class World:
             return cursor.fetchone() != (None,)
 
     @contextmanager
-    def serving(
-        self,
-        application: str,
-        *,
-        probe: str,
-        workers: int = 1,
-        variables: Mapping[str, str] = MappingProxyType({}),
-    ) -> Iterator[str]:
-        """A WSGI application on granian, which `make run` has too; its address."""
+    def shoebox(self, *, workers: int = 1) -> Iterator[str]:
+        """Our web server, as `make run` starts it; its address."""
+        port = free_port(HOST)
+        variables = {"HOST": HOST, "PORT": str(port), "WEB_WORKERS": str(workers)}
+        command = [sys.executable, "manage.py", "granian"]
+        with self.running(command, port, probe="/livez", variables=variables) as address:
+            yield address
+
+    @contextmanager
+    def obvious(self, *, workers: int = 1) -> Iterator[str]:
+        """The obvious service on the same server program, with as many threads; its address."""
         port = free_port(HOST)
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1"]
         command += ["--host", HOST, "--port", str(port), "--workers", str(workers)]
-        command += ["--blocking-threads", "8", "--log-level", "error", application]
-        with self.running(command, port, probe=probe, variables=variables) as address:
+        command += ["--blocking-threads", "8", "--log-level", "error"]
+        command += ["bench.peers.obvious:application"]
+        probe = "/pictures/?limit=1"
+        with self.running(command, port, probe=probe, variables=self.chosen) as address:
             yield address
 
     @contextmanager
