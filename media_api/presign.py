@@ -135,7 +135,7 @@ class Signer:
         number, second = divmod(at, DAY)
         day = self._days.get(number) or self._begun(number)
         minute, second = divmod(second, 60)
-        moment = f"{day.date}T{minute // 60:02}{minute % 60:02}{second:02}Z"
+        moment = f"{day.date}T{TWO[minute // 60]}{TWO[minute % 60]}{TWO[second]}Z"
         request, address = moment.join(day.request), moment.join(day.address)
         scope = f"AWS4-HMAC-SHA256\n{moment}\n{day.scope}\n"
         beginning, base = self._beginning, self._bucket.base
@@ -198,6 +198,7 @@ class _Day(NamedTuple):
     address: tuple[str, str]
 
 
+TWO = [f"{number:02}" for number in range(60)]  # digits
 PLAIN = re.compile(r"[\w/.~-]*", re.ASCII)  # what `quote` would leave as it is
 MOMENT = "\0"  # stands where it goes, and nowhere else in what is quoted
 INNER = bytes(byte ^ 0x36 for byte in range(256))
